@@ -71,12 +71,24 @@ pub async fn measure(args: &ScaleArgs) -> anyhow::Result<ScaleFigures> {
     })
 }
 
+/// A broker that starts asks Route 53 after the changes of the last minute, and tells their statuses anew.
+const UNCHANGED_FOR: Duration = Duration::from_secs(61);
+
 /// Everything but what the small fleet is for.
 async fn measure_large(args: &ScaleArgs, size: FleetSize) -> anyhow::Result<ScaleFigures> {
     let site = open(args, size).await?;
     let filled = fill(&site).await?;
+    let in_sync_at = Instant::now();
     let memory = settled_memory(&filled.broker).await?;
     let idle_cpu_percent = idle(&filled.broker, args.idle_seconds).await?;
+    let unchanged = UNCHANGED_FOR.saturating_sub(in_sync_at.elapsed());
+    if !unchanged.is_zero() {
+        say(&format!(
+            "waiting {:.0} s: a start asks after what changed just before",
+            unchanged.as_secs_f64()
+        ));
+        tokio::time::sleep(unchanged).await;
+    }
     let (cold, broker, held) = cold_start(&site, filled.broker, filled.clusters).await?;
     let (reconnected, clusters) = reconnect(&site, &broker, held).await?;
     let change_cpu_us = single_changes(&site, broker, &clusters, args.changes).await?;

@@ -59,7 +59,7 @@ fn contribution(endpoint: Endpoint) -> Contribution {
     Contribution {
         cluster: cluster(),
         arrival: 1,
-        wish: parse_endpoint(&endpoint).ok().map(Arc::new),
+        parsed: parse_endpoint(&endpoint).ok().map(Arc::new),
         endpoint: Arc::new(endpoint),
         leaves: false,
     }
@@ -67,8 +67,8 @@ fn contribution(endpoint: Endpoint) -> Contribution {
 
 /// What Route 53 holds of an endpoint that we made.
 fn observed(zone: &ZoneContext, endpoint: &Endpoint) -> BTreeMap<RecordKey, Observed> {
-    let wish = parse_endpoint(endpoint).expect("a valid endpoint");
-    let sets = wish.record_sets(zone.zone(), zone.default_ttl_secs);
+    let parsed = parse_endpoint(endpoint).expect("a valid endpoint");
+    let sets = parsed.record_sets(zone.zone(), zone.default_ttl_secs);
     let owner = Ownership { cluster: cluster(), batch: BatchId(uuid::Uuid::nil()) };
     let held = sets.iter().map(|set| {
         (set.key.clone(), Observed { raw: set.to_raw(), owner: Some(owner.clone()), drift: None })

@@ -43,37 +43,37 @@ pub fn run(data: &[u8]) {
     let Some((turns, rest)) = super::split_choice(data) else { return };
     let Some((moves, rest)) = super::split_choice(rest) else { return };
     let messages: Vec<v1::BrokerMessage> = super::delimited(rest, MOST_MESSAGES);
-    WISHES.with_borrow_mut(|wishes| {
-        hold(wishes, messages, turns, moves);
-        wishes.come_back();
+    WISHES.with_borrow_mut(|parsed| {
+        hold(parsed, messages, turns, moves);
+        parsed.come_back();
     });
 }
 
-fn hold(wishes: &mut Wishes, messages: Vec<v1::BrokerMessage>, turns: usize, moves: usize) {
+fn hold(parsed: &mut Wishes, messages: Vec<v1::BrokerMessage>, turns: usize, moves: usize) {
     let identity =
         Identity { cluster: "east".into(), kube_system_uid: "u".into(), instance_id: "i".into() };
     let mut publisher = Publisher::new(identity);
     let mut book = Book::default();
-    publisher.hello(&wishes.index);
+    publisher.hello(&parsed.index);
     for (number, message) in messages.into_iter().enumerate() {
         book.received(&message);
         // The session ends with an error, and the next one starts over.
-        if let Err(error) = publisher.receive(&wishes.index, message) {
+        if let Err(error) = publisher.receive(&parsed.index, message) {
             assert!(!error.to_string().is_empty());
             publisher.disconnected();
-            publisher.hello(&wishes.index);
+            publisher.hello(&parsed.index);
             book = Book::default();
         }
         if moves >> (number % 8) & 1 == 1 {
-            wishes.change().into_iter().for_each(|change| publisher.push(change));
+            parsed.change().into_iter().for_each(|change| publisher.push(change));
         }
         if turns >> (number % 8) & 1 == 1 {
-            publisher.heartbeat(&wishes.index);
-            book.listen(&mut publisher, &wishes.index);
+            publisher.heartbeat(&parsed.index);
+            book.listen(&mut publisher, &parsed.index);
         }
     }
-    book.listen(&mut publisher, &wishes.index);
-    assert!(publisher.outbox_len() <= wishes.keys, "one change a key");
+    book.listen(&mut publisher, &parsed.index);
+    assert!(publisher.outbox_len() <= parsed.keys, "one change a key");
 }
 
 /// What the cluster wants.
@@ -93,15 +93,15 @@ impl Wishes {
             (object.reference().clone(), extract(object, ExtractOptions::default()))
         };
         let objects: Vec<_> = objects.iter().map(|placed| read(&placed.object)).collect();
-        let mut wishes =
+        let mut parsed =
             Self { index: Index::new(SourceKind::ALL), keys: 0, objects, is_gone: true };
-        for at in 0..wishes.objects.len() {
-            wishes.apply(at);
+        for at in 0..parsed.objects.len() {
+            parsed.apply(at);
         }
-        wishes.index.listed();
-        wishes.is_gone = false;
-        wishes.keys = wishes.index.iter().count();
-        wishes
+        parsed.index.listed();
+        parsed.is_gone = false;
+        parsed.keys = parsed.index.iter().count();
+        parsed
     }
 
     fn apply(&mut self, at: usize) -> Vec<IndexChange> {

@@ -38,8 +38,8 @@ pub fn run(data: &[u8]) {
     for (number, wire) in wire.into_iter().enumerate() {
         let Ok(endpoint) = Endpoint::try_from(wire) else { continue };
         check_forms(&endpoint);
-        let wish = match parse_endpoint(&endpoint) {
-            Ok(wish) => Some(Arc::new(wish)),
+        let parsed = match parse_endpoint(&endpoint) {
+            Ok(parsed) => Some(Arc::new(parsed)),
             Err(verdict) => {
                 assert!(verdict.state == VerdictState::Rejected && !verdict.message.is_empty());
                 None
@@ -50,18 +50,19 @@ pub fn run(data: &[u8]) {
             cluster: ClusterId::parse(cluster).unwrap(),
             arrival: number as i64,
             endpoint: Arc::new(endpoint),
-            wish,
+            parsed,
             leaves: false,
         });
     }
     let Some(name) = contributions
         .iter()
-        .find_map(|contribution| Some(contribution.wish.as_ref()?.name.clone()))
+        .find_map(|contribution| Some(contribution.parsed.as_ref()?.name.clone()))
     else {
         return;
     };
-    contributions
-        .retain(|contribution| contribution.wish.as_ref().is_none_or(|wish| wish.name == name));
+    contributions.retain(|contribution| {
+        contribution.parsed.as_ref().is_none_or(|parsed| parsed.name == name)
+    });
     check_plan(&name, &contributions);
 }
 
@@ -99,9 +100,9 @@ fn check_plan(name: &DnsName, contributions: &[Contribution]) {
     let zone = ZoneContext::new(placement, apex, Visibility::Public, &settings);
     for contribution in contributions {
         for set in contribution
-            .wish
+            .parsed
             .iter()
-            .flat_map(|wish| wish.record_sets(zone.zone(), DEFAULT_TTL_SECS))
+            .flat_map(|parsed| parsed.record_sets(zone.zone(), DEFAULT_TTL_SECS))
         {
             check_canonical(&set);
         }

@@ -135,7 +135,7 @@ fn delimited<M: prost::Message>(choice: u8, messages: &[M]) -> Vec<u8> {
 fn endpoint_seeds(endpoints: &[Endpoint]) -> Vec<Vec<u8>> {
     let mut seeds: Vec<Vec<u8>> =
         endpoints.iter().map(|endpoint| delimited(0, &[v1::Endpoint::from(endpoint)])).collect();
-    let mut wish =
+    let mut seed =
         |rtype: &str, targets: &[&str], set_identifier: &str, properties: &[(&str, &str)]| {
             let endpoint = Endpoint {
                 key: EndpointKey {
@@ -159,28 +159,28 @@ fn endpoint_seeds(endpoints: &[Endpoint]) -> Vec<Vec<u8>> {
             };
             seeds.push(delimited(2, &[v1::Endpoint::from(&endpoint), v1::Endpoint::from(&other)]));
         };
-    wish("A", &["192.0.2.1"], "east", &[("aws/weight", "10")]);
-    wish("A", &["192.0.2.1"], "east", &[("aws/region", "eu-central-1")]);
-    wish(
+    seed("A", &["192.0.2.1"], "east", &[("aws/weight", "10")]);
+    seed("A", &["192.0.2.1"], "east", &[("aws/region", "eu-central-1")]);
+    seed(
         "A",
         &["192.0.2.1"],
         "east",
         &[("aws/failover", "PRIMARY"), ("aws/health-check-id", "abc")],
     );
-    wish("AAAA", &["2001:db8::1"], "east", &[("aws/multi-value-answer", "true")]);
-    wish(
+    seed("AAAA", &["2001:db8::1"], "east", &[("aws/multi-value-answer", "true")]);
+    seed(
         "TXT",
         &["\"v=spf1 -all\""],
         "east",
         &[("aws/geolocation-country-code", "US"), ("aws/geolocation-subdivision-code", "WA")],
     );
-    wish(
+    seed(
         "A",
         &["192.0.2.1"],
         "east",
         &[("aws/geoproximity-coordinates", "49.22,-74.01"), ("aws/geoproximity-bias", "-9")],
     );
-    wish(
+    seed(
         "A",
         &["192.0.2.1"],
         "east",
@@ -189,19 +189,19 @@ fn endpoint_seeds(endpoints: &[Endpoint]) -> Vec<Vec<u8>> {
             ("aws/cidr-location-name", "*"),
         ],
     );
-    wish(
+    seed(
         "CNAME",
         &["lb-1.eu-central-1.elb.amazonaws.com"],
         "",
         &[("aws/evaluate-target-health", "false")],
     );
-    wish(
+    seed(
         "CNAME",
         &["other.example.com"],
         "",
         &[("alias", "true"), ("aws/target-hosted-zone", "Z1")],
     );
-    wish(
+    seed(
         "MX",
         &["10 mail.example.com", "20 mail2.example.com"],
         "",

@@ -116,12 +116,12 @@ pub enum StartError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// An account's client cannot be made.
-    #[error("the account {account} cannot be set up: {source}")]
+    #[error("the account {account} cannot be set up: {reason}")]
     Account {
         /// Which.
         account: AccountId,
         /// Why.
-        source: CallError,
+        reason: CallError,
     },
 }
 

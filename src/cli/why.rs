@@ -64,8 +64,8 @@ fn in_zone(zone: &NameInZone, width: u16, text: &mut String) {
         None => *text += "holder: none\n\n",
     }
     if !zone.contributions.is_empty() {
-        let wishes = zone.contributions.iter().map(|contribution| &contribution.endpoint);
-        *text += &section("Contributions, the first to come first", endpoints(wishes, width));
+        let contributed = zone.contributions.iter().map(|contribution| &contribution.endpoint);
+        *text += &section("Contributions, the first to come first", endpoints(contributed, width));
     }
     *text += &section("Desired and observed", comparison(zone, width));
     for (heading, lines) in [

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("{} cannot be read: {source}; give the path of a file that the broker may read", path.display())]
-    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("{} cannot be read: {reason}; give the path of a file that the broker may read", path.display())]
+    Unreadable { path: PathBuf, reason: std::io::Error },
     /// The file can be read, and its content cannot be used. Nothing of it is.
     #[error("{}", Listed { source_name, problems })]
     Refused {

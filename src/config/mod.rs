@@ -134,7 +134,7 @@ impl Config {
     /// Reads a file and lays options over it.
     pub fn load_with(path: &Path, overrides: &ConfigOverrides) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+            .map_err(|reason| ConfigError::Unreadable { path: path.to_owned(), reason })?;
         Self::parse_with(&text, &path.display().to_string(), overrides)
     }
 

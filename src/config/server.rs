@@ -257,7 +257,7 @@ impl Agents {
         }
         let path = self.token_file.clone().unwrap_or_default();
         let text = std::fs::read_to_string(&path)
-            .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+            .map_err(|reason| ConfigError::Unreadable { path: path.clone(), reason })?;
         let token = text.trim();
         if token.chars().count() < MIN_TOKEN_CHARS {
             return Err(ConfigError::refused(

@@ -53,7 +53,7 @@ impl ConfigWatch {
         // Watched first and read second: a change in between is seen twice, and none is missed.
         watcher.watch(folder, RecursiveMode::NonRecursive).map_err(unwatchable)?;
         let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+            .map_err(|reason| ConfigError::Unreadable { path: path.to_owned(), reason })?;
         let config = Config::parse_with(&text, &path.display().to_string(), &overrides)?;
         let mut watch = Self {
             path: path.to_owned(),

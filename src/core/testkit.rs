@@ -55,7 +55,7 @@ pub fn contribution(cluster_name: &str, arrival: i64, endpoint: Endpoint) -> Con
     Contribution {
         cluster: cluster(cluster_name),
         arrival,
-        wish: parse_endpoint(&endpoint).ok().map(Arc::new),
+        parsed: parse_endpoint(&endpoint).ok().map(Arc::new),
         endpoint: Arc::new(endpoint),
         leaves: false,
     }

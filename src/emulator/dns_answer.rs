@@ -201,7 +201,7 @@ fn owner(zone: &Zone, name: &DnsName) -> Option<DnsName> {
     while !exists(zone.propagated(), &encloser) {
         encloser = encloser.parent()?;
     }
-    let wildcard = DnsName::parse(&format!("*.{}", encloser.as_str())).ok()?;
+    let wildcard = encloser.wildcard()?;
     (encloser.is_in(&zone.name) && exists(zone.propagated(), &wildcard)).then_some(wildcard)
 }
 

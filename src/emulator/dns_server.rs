@@ -28,7 +28,7 @@ const UDP_PAYLOAD: u16 = 1_232;
 
 /// Opens UDP and TCP on one port.
 pub(super) async fn bind(address: SocketAddr) -> Result<(UdpSocket, TcpListener), EmulatorError> {
-    let failed = |source| EmulatorError::Bind { address, purpose: "DNS", source };
+    let failed = |reason| EmulatorError::Bind { address, purpose: "DNS", reason };
     let mut attempt = 1;
     loop {
         let udp = UdpSocket::bind(address).await.map_err(failed)?;

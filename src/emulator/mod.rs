@@ -86,11 +86,11 @@ pub enum EmulatorError {
     #[error("the emulator's configuration is wrong: {0}")]
     Config(#[from] ConfigError),
     /// A port cannot be had.
-    #[error("the emulator cannot listen on {address} for {purpose}: {source}")]
-    Bind { address: SocketAddr, purpose: &'static str, source: io::Error },
+    #[error("the emulator cannot listen on {address} for {purpose}: {reason}")]
+    Bind { address: SocketAddr, purpose: &'static str, reason: io::Error },
     /// The journal's file cannot be opened.
-    #[error("the journal file {path} cannot be opened: {source}")]
-    Journal { path: String, source: io::Error },
+    #[error("the journal file {path} cannot be opened: {reason}")]
+    Journal { path: String, reason: io::Error },
 }
 
 /// An emulator with its ports open that does not serve yet.
@@ -151,13 +151,13 @@ impl Emulator {
 }
 
 fn open_journal(config: &EmulatorConfig) -> Result<Journal, EmulatorError> {
-    Journal::open(config.journal_file.as_deref()).map_err(|source| EmulatorError::Journal {
+    Journal::open(config.journal_file.as_deref()).map_err(|reason| EmulatorError::Journal {
         path: config
             .journal_file
             .as_ref()
             .map(|path| path.display().to_string())
             .unwrap_or_default(),
-        source,
+        reason,
     })
 }
 
@@ -165,7 +165,7 @@ async fn listen(
     address: SocketAddr,
     purpose: &'static str,
 ) -> Result<(TcpListener, SocketAddr), EmulatorError> {
-    let failed = |source| EmulatorError::Bind { address, purpose, source };
+    let failed = |reason| EmulatorError::Bind { address, purpose, reason };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))

@@ -462,7 +462,9 @@ pub trait Store: Leases + Feed + RuleSets + Send + Sync {
     /// The endpoints with these arrival numbers, if they are still there.
     async fn endpoints_at(&self, arrivals: &[i64]) -> Result<Vec<EndpointRow>, StoreError>;
 
-    /// Keeps verdicts; a verdict for a version that is no longer stored is dropped.
+    /// Keeps verdicts; a verdict for a version that is no longer stored is dropped. Where the store is not shared, those of a
+    /// process whose leases a newer one took are refused as [`StoreError::Fenced`]. Replicas that share a store hear of each
+    /// other's verdicts instead: whoever kept one that came too late keeps the newer one over it.
     async fn save_verdicts(&self, verdicts: &[VerdictRow]) -> Result<(), StoreError>;
 
     /// The zones of all accounts.

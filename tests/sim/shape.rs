@@ -313,7 +313,8 @@ impl Limits {
             0 => Self::Legacy,
             1 => Self::Tight {
                 requests: (random.u32(3..=8), random.u32(1..=3)),
-                changes: (random.u32(10..=40), random.u32(2..=8)),
+                // A change of a name's routing policy needs nine changes in one call, beside the reserve.
+                changes: (random.u32(10..=40).max(16), random.u32(2..=8)),
             },
             _ => Self::Since2026,
         }

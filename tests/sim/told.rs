@@ -13,6 +13,8 @@ pub enum Told {
     TagRule { zone: ZoneId, policy: Option<ZonePolicy> },
     /// Whether the zone has the tag.
     Tagged { zone: ZoneId, tagged: bool },
+    /// Whether the tags of an account's zones can be read.
+    TagsReadable { account: AccountId, readable: bool },
     /// A zone is there.
     ZoneMade { zone: ZoneId, account: AccountId, apex: DnsName },
     /// It was deleted by others.

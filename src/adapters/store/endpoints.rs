@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::codec::{self, known_json, to_json};
+use super::leases;
 use super::names::{Numbered, numbered};
 use super::placements;
 use super::sessions::lock_clusters;
@@ -12,7 +13,7 @@ use crate::core::endpoint::Version;
 use crate::core::endpoint::verdict::{Placement, Verdict, VerdictState};
 use crate::core::ids::ClusterId;
 use crate::core::time::Timestamp;
-use crate::ports::{EndpointRow, PlacementRow, StoreError, VerdictRow};
+use crate::ports::{EndpointRow, PlacementRow, ReplicaId, StoreError, VerdictRow};
 
 const COLUMNS: &[(&str, Kind)] = &[
     ("cluster_id", Kind::Int),
@@ -146,8 +147,11 @@ pub(super) const SAVE_VERDICTS: &str = "
 pub(super) async fn save_verdicts(
     transaction: &mut Transaction,
     placements: &Numbered<Placement>,
+    replica: ReplicaId,
     verdicts: &[VerdictRow],
 ) -> Result<(), StoreError> {
+    // No replica that decides otherwise now would hear of a verdict that this process made before it was superseded.
+    leases::assert_not_superseded(transaction, replica).await?;
     // The lock keeps two writers of the same endpoints from waiting for each other in a circle.
     lock_clusters(transaction, verdicts.iter().map(|row| &row.cluster)).await?;
     let mut last: BTreeMap<(i64, Version), &Verdict> = BTreeMap::new();

@@ -16,7 +16,7 @@ use crate::core::endpoint::packed::PackedEndpoint;
 use crate::core::endpoint::verdict::Placement;
 use crate::core::endpoint::{KeyHash, Version};
 use crate::core::ids::Epoch;
-use crate::core::planning::placement::{PlacementDecision, StoredPlacement};
+use crate::core::planning::placement::PlacementDecision;
 use crate::core::time::Timestamp;
 use crate::ports::{IngestOp, IngestOutcome, IngestUnit, OpOutcome, ReplicaId, StoreError};
 
@@ -34,9 +34,8 @@ pub(super) async fn ingest(
     };
     let mut fold = Fold::read(transaction, units, &admitted).await?;
     let placings = units.iter().flat_map(|unit| unit.placings.values());
-    let results: Vec<StoredPlacement> = placings.clone().map(PlacementDecision::result).collect();
-    let found = placings.filter_map(|placing| placing.found.as_ref());
-    let numbers = numbers_of(transaction, placements, results.iter().chain(found)).await?;
+    let sets = placings.flat_map(PlacementDecision::sets);
+    let numbers = numbers_of(transaction, placements, sets).await?;
     let mut applied = Vec::with_capacity(units.len());
     for unit in units {
         applied.push(match admitted(unit) {
@@ -89,12 +88,12 @@ struct Place {
 
 impl Place {
     /// `None` if a zone is not stored.
-    fn of(placing: &PlacementDecision, numbers: &HashMap<Placement, i64>) -> Option<Self> {
+    fn of(placing: &PlacementDecision, numbers: &HashMap<&Placement, i64>) -> Option<Self> {
         let found = match &placing.found {
-            Some(found) => Some(encode(found, numbers)?),
+            Some(found) => Some(encode(found.sequence, &found.set, numbers)?),
             None => None,
         };
-        Some(Self { found, to: encode(&placing.result(), numbers)? })
+        Some(Self { found, to: encode(placing.sequence(), &placing.to, numbers)? })
     }
 }
 
@@ -246,7 +245,7 @@ impl<'a> Fold<'a> {
 
     /// Writes the difference between what was stored and what is now, and returns it.
     async fn write(
-        self,
+        mut self,
         transaction: &mut Transaction,
         first_new: i64,
         at: Timestamp,
@@ -255,7 +254,7 @@ impl<'a> Fold<'a> {
         let mut removed = BTreeSet::new();
         let mut changed = BTreeMap::new();
         let mut added = BTreeMap::new();
-        for ((cluster, key), slot) in &self.slots {
+        for ((cluster, key), slot) in &mut self.slots {
             let same = matches!((slot.stored, slot.now), (Some((a, _)), Some((Arrival::Stored(b), _))) if a == b);
             match (slot.stored, slot.now) {
                 (Some((arrival, _)), now) if !same => {
@@ -268,6 +267,7 @@ impl<'a> Fold<'a> {
                     if before != version || slot.has_content_now() || slot.is_placed_anew() =>
                 {
                     changed.insert(arrival, (version, slot));
+                    continue;
                 }
                 _ => {}
             }
@@ -313,7 +313,7 @@ async fn delete(transaction: &mut Transaction, arrivals: Vec<i64>) -> Result<(),
 
 async fn update(
     transaction: &mut Transaction,
-    changed: BTreeMap<i64, (Version, &Slot<'_>)>,
+    changed: BTreeMap<i64, (Version, &mut Slot<'_>)>,
     at: Timestamp,
 ) -> Result<(), StoreError> {
     let mut input = Input::new(&[
@@ -330,7 +330,7 @@ async fn update(
             at.0.into(),
             version.0.into(),
             slot.placed_version.map(|version| version.0.to_vec()).into(),
-            slot.placed.clone().into(),
+            slot.placed.take().into(),
             slot.content.map(|content| content.as_bytes().to_vec()).into(),
         ]);
     }
@@ -345,7 +345,7 @@ async fn update(
 
 async fn insert(
     transaction: &mut Transaction,
-    added: BTreeMap<i64, (i64, KeyHash, Version, &Slot<'_>)>,
+    added: BTreeMap<i64, (i64, KeyHash, Version, &mut Slot<'_>)>,
     at: Timestamp,
 ) -> Result<(), StoreError> {
     let mut input = Input::new(&[
@@ -367,7 +367,7 @@ async fn insert(
             key.0.into(),
             version.0.into(),
             slot.placed_version.map(|version| version.0.to_vec()).into(),
-            slot.placed.clone().into(),
+            slot.placed.take().into(),
             body.into(),
         ]);
     }

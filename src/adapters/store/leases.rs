@@ -52,6 +52,26 @@ pub(super) async fn assert_held(
     }
 }
 
+/// Where nothing is shared: no newer process took all leases of this one.
+///
+/// # Errors
+/// [`StoreError::Fenced`] with the account of a lease that the newer one holds.
+pub(super) async fn assert_not_superseded(
+    transaction: &mut Transaction,
+    replica: ReplicaId,
+) -> Result<(), StoreError> {
+    const TAKEN: &str = "
+        select account from leases
+         where holder <> $1 and not exists (select 1 from leases where holder = $1) limit 1";
+    if transaction.is_shared() {
+        return Ok(());
+    }
+    match transaction.fetch_optional(TAKEN, [replica_bytes(replica).into()]).await? {
+        Some(row) => Err(StoreError::Fenced(parse("account id", row.text("account")?)?)),
+        None => Ok(()),
+    }
+}
+
 /// One that left stays gone, though its last heartbeat may come later.
 const LIVE_ON: &str = concat!(
     "insert into replicas (replica, address, release, expires_at) values ($1, $2, '",

@@ -314,7 +314,8 @@ impl Store for SqlStore {
         if let Database::Sqlite(_) = self.shared.database {
             self.shared.precedence.give_way().await;
         }
-        in_transaction!(self.writing(), endpoints::save_verdicts, &self.shared.placements, verdicts)
+        let known = &self.shared.placements;
+        in_transaction!(self.writing(), endpoints::save_verdicts, known, self.replica, verdicts)
     }
 
     async fn place(&self, decisions: &[PlacementWrite]) -> Result<Vec<bool>, StoreError> {

@@ -1,6 +1,6 @@
 //! Where endpoints go, as text: `2:7,9/4` is the second decision, published in the zones number 7 and 9, leaving number 4.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
 
 use super::error::corrupt;
 use super::names::{Numbered, numbered};
@@ -32,19 +32,23 @@ pub(super) fn numbers_in(text: &str) -> Vec<i64> {
 
 /// Writes the text; `None` if a zone is not stored, or belongs to another account by now.
 pub(super) fn encode(
-    placement: &StoredPlacement,
-    numbers: &HashMap<Placement, i64>,
+    sequence: u32,
+    set: &PlacementSet,
+    numbers: &HashMap<&Placement, i64>,
 ) -> Option<String> {
+    // Most are in one zone.
+    if let ([at], []) = (set.at(), set.leaving()) {
+        return Some(format!("{sequence}:{}", numbers.get(at)?));
+    }
     let zones = |placements: &[Placement]| {
         let mut found: Vec<i64> =
             placements.iter().map(|held| numbers.get(held).copied()).collect::<Option<_>>()?;
         found.sort_unstable();
         Some(found.iter().map(i64::to_string).collect::<Vec<_>>().join(","))
     };
-    let at = zones(placement.set.at())?;
-    let leaving = zones(placement.set.leaving())?;
+    let (at, leaving) = (zones(set.at())?, zones(set.leaving())?);
     let slash = if leaving.is_empty() { "" } else { "/" };
-    Some(format!("{}:{at}{slash}{leaving}", placement.sequence))
+    Some(format!("{sequence}:{at}{slash}{leaving}"))
 }
 
 struct PlacementText {
@@ -74,16 +78,15 @@ impl PlacementText {
 pub(super) async fn numbers_of<'a>(
     transaction: &mut Transaction,
     placements: &Numbered<Placement>,
-    wanted: impl Iterator<Item = &'a StoredPlacement>,
-) -> Result<HashMap<Placement, i64>, StoreError> {
-    let wanted: BTreeSet<Placement> =
-        wanted.flat_map(|placement| placement.set.all()).cloned().collect();
+    wanted: impl Iterator<Item = &'a PlacementSet>,
+) -> Result<HashMap<&'a Placement, i64>, StoreError> {
+    let wanted: HashSet<&Placement> = wanted.flat_map(PlacementSet::all).collect();
     let enough = |held: &HashMap<i64, Placement>| {
-        held.values().filter(|held| wanted.contains(*held)).count() == wanted.len()
+        held.values().filter(|held| wanted.contains(held)).count() == wanted.len()
     };
     let held = placements.covering(transaction, enough).await?;
-    let numbers = held.iter().filter(|(_, placement)| wanted.contains(*placement));
-    Ok(numbers.map(|(number, placement)| (placement.clone(), *number)).collect())
+    let numbers = held.iter().filter_map(|(number, held)| Some((*wanted.get(held)?, *number)));
+    Ok(numbers.collect())
 }
 
 #[cfg(test)]
@@ -101,14 +104,17 @@ mod tests {
     #[test]
     fn a_placement_comes_back_from_its_text() {
         let known: HashMap<i64, Placement> = (1..5).map(|n| (n, at(&format!("Z{n}")))).collect();
-        let numbers = known.iter().map(|(number, held)| (held.clone(), *number)).collect();
+        let numbers = known.iter().map(|(number, held)| (held, *number)).collect();
         for (text, set) in [
             ("0:1", PlacementSet::one(at("Z1"))),
             ("2:1,3/2", PlacementSet::new([at("Z3"), at("Z1")], [at("Z2")])),
             ("4294967295:4", PlacementSet::one(at("Z4"))),
         ] {
             let read = decode(text, &known).unwrap();
-            assert_eq!((&read.set, encode(&read, &numbers).unwrap().as_str()), (&set, text));
+            assert_eq!(
+                (&read.set, encode(read.sequence, &read.set, &numbers).unwrap().as_str()),
+                (&set, text)
+            );
         }
         assert_eq!(numbers_in("2:1,3/2"), [1, 3, 2]);
     }
@@ -119,7 +125,6 @@ mod tests {
             assert!(decode(text, &HashMap::new()).is_err(), "{text:?}");
         }
         assert!(decode("1:7", &HashMap::new()).is_err(), "no zone has that number");
-        let placement = StoredPlacement { sequence: 1, set: PlacementSet::one(at("Z1")) };
-        assert_eq!(encode(&placement, &HashMap::new()), None);
+        assert_eq!(encode(1, &PlacementSet::one(at("Z1")), &HashMap::new()), None);
     }
 }

@@ -10,7 +10,6 @@ use super::transaction::Transaction;
 use super::value::{Input, Kind};
 use crate::core::endpoint::verdict::Placement;
 use crate::core::ids::AccountId;
-use crate::core::planning::placement::StoredPlacement;
 use crate::core::time::Timestamp;
 use crate::ports::{PlacementWrite, ReplicaId, StoreError};
 
@@ -38,15 +37,16 @@ pub(super) async fn place(
 ) -> Result<Vec<bool>, StoreError> {
     // The lock keeps two writers of the same endpoints from waiting for each other in a circle.
     lock_clusters(transaction, decisions.iter().map(|decision| &decision.cluster)).await?;
-    let results: Vec<StoredPlacement> =
-        decisions.iter().map(|decision| decision.placing.result()).collect();
-    let found = decisions.iter().filter_map(|decision| decision.placing.found.as_ref());
-    let numbers = numbers_of(transaction, placements, results.iter().chain(found)).await?;
+    let sets = decisions.iter().flat_map(|decision| decision.placing.sets());
+    let numbers = numbers_of(transaction, placements, sets).await?;
     let mut last = BTreeMap::new();
-    for (decision, result) in decisions.iter().zip(&results) {
-        let found = decision.placing.found.as_ref().map(|found| encode(found, &numbers));
+    for decision in decisions {
+        let placing = &decision.placing;
+        let found = placing.found.as_ref();
+        let found = found.map(|found| encode(found.sequence, &found.set, &numbers));
+        let placed = encode(placing.sequence(), &placing.to, &numbers);
         // A decision that rests on a zone that is not stored rests on nothing that could be compared.
-        let (Some(placed), None | Some(Some(_))) = (encode(result, &numbers), &found) else {
+        let (Some(placed), None | Some(Some(_))) = (placed, &found) else {
             continue;
         };
         last.insert(decision.arrival, (decision.version, found.flatten(), placed));

@@ -11,12 +11,12 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
-    #[error("{} cannot be read: {source}: give the path of a file that the process may read", path.display())]
+    #[error("{} cannot be read: {reason}: give the path of a file that the process may read", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// The system's error.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// A file holds no certificate.
     #[error("{} holds no certificate: write it as PEM, the own certificate first and those that signed it after it", path.display())]
@@ -59,7 +59,7 @@ pub enum TlsError {
 }
 
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })
+    std::fs::read(path).map_err(|reason| TlsError::Unreadable { path: path.to_owned(), reason })
 }
 
 pub(super) fn certificates(

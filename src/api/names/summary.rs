@@ -215,7 +215,7 @@ mod tests {
         }
     }
 
-    fn wish(of: &str, state: VerdictState, message: &str) -> Endpoint {
+    fn of_cluster(of: &str, state: VerdictState, message: &str) -> Endpoint {
         let wanted = endpoint("web", "www.example.com", "A", &["192.0.2.1"]);
         let reason =
             if state == VerdictState::Accepted { Reason::Accepted } else { Reason::NameHeld };
@@ -247,7 +247,7 @@ mod tests {
             holder: Some(Holder { cluster: cluster("east"), since: Some(Time(Timestamp(0))) }),
             contributions: vec![NameContribution {
                 arrival: 1,
-                endpoint: wish("east", VerdictState::Accepted, ""),
+                endpoint: of_cluster("east", VerdictState::Accepted, ""),
             }],
             desired: vec![set("192.0.2.1")],
             ..in_zone()
@@ -272,9 +272,9 @@ mod tests {
         let mut zone = held();
         zone.contributions.push(NameContribution {
             arrival: 2,
-            endpoint: wish("west", VerdictState::Waiting, "east holds the name"),
+            endpoint: of_cluster("west", VerdictState::Waiting, "east holds the name"),
         });
-        let object = wish("east", VerdictState::Accepted, "").key.to_string();
+        let object = of_cluster("east", VerdictState::Accepted, "").key.to_string();
         assert_eq!(
             said(vec![zone], vec![], vec![]),
             format!(
@@ -343,7 +343,7 @@ mod tests {
 
     #[test]
     fn many_that_wait_are_counted() {
-        let waiting = (0..5).map(|_| wish("west", VerdictState::Waiting, "held")).collect();
+        let waiting = (0..5).map(|_| of_cluster("west", VerdictState::Waiting, "held")).collect();
         assert!(said(vec![], waiting, vec![]).ends_with("2 more endpoints are not served."));
     }
 }

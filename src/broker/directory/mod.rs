@@ -8,33 +8,35 @@ pub mod cluster;
 pub mod due;
 pub mod entry;
 pub mod interner;
+mod loader;
 mod places;
 mod placing;
 pub mod review;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
 
 use crate::core::dns::name::DnsName;
 use crate::core::endpoint::digest::SetDigest;
-use crate::core::endpoint::packed::PackedEndpoint;
 use crate::core::endpoint::quota::{Quota, Usage};
 use crate::core::endpoint::verdict::{Placement, Verdict};
 use crate::core::endpoint::{EndpointKey, KeyHash, Version};
 use crate::core::ids::{AccountId, ClusterId, EnvironmentId, ZoneId};
-use crate::core::planning::placement::{PlacementDecision, PlacementSet, StoredPlacement};
+use crate::core::planning::placement::{Asked, PlacementDecision, PlacementSet, StoredPlacement};
 use crate::core::planning::routing::{AccountScope, ZoneFacts, ZoneTable};
 use crate::core::time::Timestamp;
 use crate::core::visibility::Exposure;
-use crate::ports::{EndpointNews, EndpointRow, IngestOp, OpOutcome, PlacementWrite};
-use cluster::{ClusterEndpoints, LoadingEndpoints};
+use crate::ports::{EndpointNews, IngestOp, OpOutcome, PlacementWrite};
+use cluster::ClusterEndpoints;
 use due::{DuePlacements, Turn};
 use entry::{EndpointEntry, Status, fingerprint};
 use interner::Interner;
+pub use loader::Loader;
 use places::{PlacementTable, WaitingEndpoints};
-use placing::Placer;
+use placing::{Grounds, Placer};
 use review::DirectoryReview;
 
 /// How many endpoints a walk past all of them copies at once.
@@ -103,13 +105,15 @@ pub struct Directory {
     /// The endpoints of each cluster.
     clusters: RwLock<BTreeMap<ClusterId, Arc<ClusterEndpoints>>>,
     /// The sets of zones at which endpoints are placed, each once.
-    places: Mutex<PlacementTable>,
+    places: PlacementTable,
     /// Contents that several endpoints share.
     contents: Mutex<Interner>,
     /// Endpoints that publish nothing by their present content.
     waiting: Mutex<WaitingEndpoints>,
     /// Endpoints whose placement can be decided and is not stored yet.
     due: DuePlacements,
+    /// Rises after each change of the settings or the zones: decisions by one number rest on the same.
+    basis: AtomicU64,
 }
 
 /// The directory, shared; only the decider writes to it.
@@ -146,7 +150,7 @@ impl Directory {
             (account, AccountScope { listed, exempt, ..scope })
         });
         table.set_accounts(kept.collect());
-        self.zones.store(Arc::new(table));
+        self.set_zones(table);
     }
 
     /// The endpoints of a cluster, none at first.
@@ -209,7 +213,7 @@ impl Directory {
 
     /// Where an endpoint may have record sets; `None` for nowhere.
     pub fn placements(&self, held: &EndpointEntry) -> Option<Arc<PlacementSet>> {
-        locked(&self.places).of(held)
+        self.places.of(held)
     }
 
     /// The endpoints whose placement can be decided and is not stored yet.
@@ -217,21 +221,38 @@ impl Directory {
         &self.due
     }
 
-    /// Decides where an endpoint goes whose content is about to be stored; `None` if it goes nowhere by what is known now. The
-    /// store keeps it with the content if it still rests on what is stored.
+    /// Decides where the endpoints go whose contents are about to be stored, by the places of their operations; one that goes
+    /// nowhere by what is known now has no decision. The store keeps each with the content if it still rests on what is stored.
     pub fn propose(
         &self,
         cluster: &ClusterId,
-        key: &KeyHash,
-        endpoint: &PackedEndpoint,
-    ) -> Option<PlacementDecision> {
-        if endpoint.withheld().is_some() {
-            return None;
-        }
-        let before = self.cluster(cluster).get(key);
-        let found = before.as_ref().and_then(|held| self.stored_placement(held));
-        let endpoint = endpoint.view().to_endpoint();
-        placing::decide(&self.settings(), &self.zones(), cluster, &endpoint, found)
+        ops: &[IngestOp],
+    ) -> BTreeMap<usize, PlacementDecision> {
+        let (endpoints, grounds) = (self.cluster(cluster), self.grounds());
+        let decide = |(index, op): (usize, &IngestOp)| {
+            let IngestOp::Put { key, version, endpoint } = op else { return None };
+            if endpoint.withheld().is_some() {
+                return None;
+            }
+            let before = endpoints.get(key);
+            let found = before.as_ref().and_then(|held| self.stored_placement(held));
+            let is_known = |held: &EndpointEntry| held.is_placed() && held.version() == *version;
+            let decision = match found {
+                // An agent that starts anew says what it said before: that is no reason to go elsewhere.
+                Some(found) if before.as_ref().is_some_and(is_known) => {
+                    let to = found.set.clone();
+                    PlacementDecision::unasked(found, to)
+                }
+                found => grounds.decide(cluster, &endpoint.view().to_endpoint(), found)?,
+            };
+            Some((index, decision))
+        };
+        ops.iter().enumerate().filter_map(decide).collect()
+    }
+
+    fn grounds(&self) -> Grounds {
+        let basis = self.basis();
+        Grounds { basis, settings: self.settings(), zones: self.zones() }
     }
 
     /// Decides where an endpoint goes that is stored and has no placement for its content, or that arrived where it moved to;
@@ -244,17 +265,15 @@ impl Directory {
         let placing = match found {
             Some(found) if held.is_placed() && !held.is_placed_before_versions() => {
                 let has_left = !found.set.leaving().is_empty() && held.is_in_sync();
-                has_left
-                    .then(|| PlacementDecision { to: found.set.arrived(), found: Some(found) })?
+                let to = has_left.then(|| found.set.arrived())?;
+                PlacementDecision::unasked(found, to)
             }
             // An earlier release decided it; now the version is known.
             Some(found) if held.is_placed() => {
-                PlacementDecision { to: found.set.clone(), found: Some(found) }
+                let to = found.set.clone();
+                PlacementDecision::unasked(found, to)
             }
-            found => {
-                let endpoint = held.endpoint();
-                placing::decide(&self.settings(), &self.zones(), held.cluster(), &endpoint, found)?
-            }
+            found => self.grounds().decide(held.cluster(), &held.endpoint(), found)?,
         };
         Some(PlacementWrite {
             cluster: held.cluster().clone(),
@@ -305,6 +324,8 @@ impl Directory {
         effects: &mut Vec<Effect>,
     ) {
         let endpoints = self.cluster(cluster);
+        // Only the decider changes it, which is who calls this.
+        let basis = self.basis();
         let mut placer = self.placer(Turn::Ours, effects);
         for (index, (op, outcome)) in ops.into_iter().zip(outcomes).enumerate() {
             match (op, outcome) {
@@ -325,13 +346,17 @@ impl Directory {
                         &endpoint,
                         &mut locked(&self.contents),
                     );
-                    let stored = match outcome {
-                        OpOutcome::Placed { .. } => {
-                            placings.get(&index).map(PlacementDecision::result)
-                        }
+                    let placed = match outcome {
+                        OpOutcome::Placed { .. } => placings.get(&index),
                         _ => None,
                     };
-                    placer.put(&endpoints, &key, &version, &held, stored);
+                    let asked = placed.and_then(|placed| placed.asked.as_ref());
+                    match (placed, asked.filter(|asked| asked.basis == basis)) {
+                        (Some(placed), Some(Asked { name, .. })) => {
+                            placer.put_placed(&endpoints, &key, &version, &held, placed, name);
+                        }
+                        (placed, _) => placer.put(&endpoints, &key, &version, &held, placed),
+                    }
                 }
                 (IngestOp::Del { key, .. }, OpOutcome::Removed) => placer.remove(&endpoints, &key),
                 // An earlier attempt removed it, and its answer was lost: the store does not hold what was seen.
@@ -398,18 +423,19 @@ impl Directory {
         status: Arc<Status>,
         at: Timestamp,
     ) -> bool {
-        let set = self.placements(held);
         let endpoints = self.cluster(held.cluster());
-        let is_news = match set.as_ref().map(|set| set.at()) {
-            None => endpoints.tell(held, status, at),
-            Some(zones) if !zones.contains(placement) => return false,
-            Some([_]) => endpoints.tell(held, status, at),
-            Some(several) => endpoints.tell_part(held, placement, status, several, at),
-        };
-        if set.is_some_and(|set| !set.leaving().is_empty()) && held.is_in_sync() {
-            self.due.note(held, Turn::Ours);
-        }
-        is_news
+        self.places.look(held, |set| {
+            let is_news = match set.map(PlacementSet::at) {
+                None => endpoints.tell(held, status, at),
+                Some(zones) if !zones.contains(placement) => return false,
+                Some([_]) => endpoints.tell(held, status, at),
+                Some(several) => endpoints.tell_part(held, placement, status, several, at),
+            };
+            if set.is_some_and(|set| !set.leaving().is_empty()) && held.is_in_sync() {
+                self.due.note(held, Turn::Ours);
+            }
+            is_news
+        })
     }
 
     /// Begins a walk past everything that contributes to some accounts.
@@ -476,7 +502,7 @@ impl Directory {
         let before = zones.iter().filter_map(|zone| known.get(zone));
         let apexes = before.chain(&changed).map(|facts| facts.name.clone()).collect::<Vec<_>>();
         changed.into_iter().for_each(|facts| table.insert(facts));
-        self.zones.store(Arc::new(table));
+        self.set_zones(table);
         let review = if is_first {
             DirectoryReview::of_all_waiting(turn)
         } else {
@@ -500,14 +526,25 @@ impl Directory {
             .filter(|cluster| before.get(cluster) != settings.get(cluster))
             .collect();
         self.settings.store(Arc::new(settings));
+        self.basis.fetch_add(1, Ordering::Release);
         Some(DirectoryReview::of_clusters(changed))
+    }
+
+    fn set_zones(&self, zones: ZoneTable) {
+        self.zones.store(Arc::new(zones));
+        self.basis.fetch_add(1, Ordering::Release);
+    }
+
+    /// The state of settings and zones that a decision rests on which loads them after this.
+    fn basis(&self) -> u64 {
+        self.basis.load(Ordering::Acquire)
     }
 
     fn placer<'a>(&'a self, turn: Turn, effects: &'a mut Vec<Effect>) -> Placer<'a> {
         Placer {
             settings: self.settings(),
             zones: self.zones(),
-            places: locked(&self.places),
+            places: &self.places,
             waiting: locked(&self.waiting),
             due: &self.due,
             turn,
@@ -542,46 +579,6 @@ pub struct Walk {
     pub accounts: BTreeSet<AccountId>,
     clusters: VecDeque<ClusterId>,
     after: Option<KeyHash>,
-}
-
-/// Takes the stored endpoints at start.
-#[derive(Default)]
-pub struct Loader {
-    clusters: BTreeMap<ClusterId, LoadingEndpoints>,
-}
-
-impl Loader {
-    /// Takes an endpoint and decides where it goes. The zones are known before.
-    pub fn take(
-        &mut self,
-        directory: &Directory,
-        row: EndpointRow,
-        effects: &mut Vec<Effect>,
-    ) -> EndpointEntry {
-        // All endpoints of a cluster share one text.
-        let cluster = self
-            .clusters
-            .get_key_value(&row.cluster)
-            .map_or(row.cluster, |(cluster, _)| cluster.clone());
-        let held = EndpointEntry::sharing(
-            cluster.clone(),
-            row.arrival,
-            &row.endpoint,
-            &mut locked(&directory.contents),
-        );
-        self.clusters.entry(cluster).or_default().push(&row.key, &row.version, held.clone());
-        directory.placer(Turn::Ours, effects).load(&held, &row.version, row.placed);
-        held
-    }
-
-    /// All are there.
-    pub fn finish(self, directory: &Directory) {
-        let loaded = self
-            .clusters
-            .into_iter()
-            .map(|(cluster, endpoints)| (cluster, Arc::new(endpoints.finish())));
-        *directory.clusters.write().unwrap_or_else(PoisonError::into_inner) = loaded.collect();
-    }
 }
 
 #[cfg(test)]

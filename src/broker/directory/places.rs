@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
 
 use super::entry::EndpointEntry;
+use super::locked;
 use crate::core::dns::name::DnsName;
 use crate::core::ids::ZoneId;
 use crate::core::planning::placement::PlacementSet;
@@ -13,39 +16,54 @@ use crate::core::planning::placement::PlacementSet;
 /// zones, and the pairs of split horizon.
 #[derive(Default)]
 pub(super) struct PlacementTable {
-    sets: Vec<Arc<PlacementSet>>,
-    numbers: HashMap<Arc<PlacementSet>, u32>,
+    /// Workers and streams read it for each status while the decider works: they wait for nothing.
+    sets: ArcSwap<Vec<Arc<PlacementSet>>>,
+    numbers: Mutex<HashMap<Arc<PlacementSet>, u32>>,
 }
 
 impl PlacementTable {
     /// The number of a set.
-    pub(super) fn number(&mut self, set: &PlacementSet) -> u32 {
-        if let Some(number) = self.numbers.get(set) {
+    pub(super) fn number(&self, set: &PlacementSet) -> u32 {
+        let mut numbers = locked(&self.numbers);
+        if let Some(number) = numbers.get(set) {
             return *number;
         }
         let set = Arc::new(set.clone());
-        self.sets.push(Arc::clone(&set));
-        let number = u32::try_from(self.sets.len()).unwrap_or(u32::MAX);
-        self.numbers.insert(set, number);
+        let mut sets = Vec::clone(&self.sets.load());
+        sets.push(Arc::clone(&set));
+        let number = u32::try_from(sets.len()).unwrap_or(u32::MAX);
+        self.sets.store(Arc::new(sets));
+        numbers.insert(set, number);
         number
     }
 
-    /// The set of a number; `None` for 0, which is nowhere.
-    pub(super) fn get(&self, number: u32) -> Option<Arc<PlacementSet>> {
-        self.sets.get((number as usize).checked_sub(1)?).cloned()
+    /// Where an endpoint may have record sets; `None` for nowhere.
+    pub(super) fn of(&self, held: &EndpointEntry) -> Option<Arc<PlacementSet>> {
+        self.sets.load().get(place(held)?).cloned()
     }
 
-    /// Where an endpoint may have record sets.
-    pub(super) fn of(&self, held: &EndpointEntry) -> Option<Arc<PlacementSet>> {
-        self.get(held.place())
+    /// Looks at where an endpoint may have record sets.
+    pub(super) fn look<T>(
+        &self,
+        held: &EndpointEntry,
+        look: impl FnOnce(Option<&PlacementSet>) -> T,
+    ) -> T {
+        let sets = self.sets.load();
+        look(place(held).and_then(|place| sets.get(place)).map(Arc::as_ref))
     }
 
     /// The numbers of the sets with one of these zones.
     pub(super) fn with(&self, is_meant: impl Fn(&ZoneId) -> bool) -> Vec<u32> {
         let meant = |set: &Arc<PlacementSet>| set.all().any(|held| is_meant(&held.zone));
-        let numbers = (1..).zip(&self.sets);
+        let sets = self.sets.load();
+        let numbers = (1..).zip(sets.iter());
         numbers.filter(|(_, set)| meant(set)).map(|(number, _)| number).collect()
     }
+}
+
+/// The place in the table of the set where an endpoint is.
+fn place(held: &EndpointEntry) -> Option<usize> {
+    (held.place() as usize).checked_sub(1)
 }
 
 /// A name as an endpoint writes it.

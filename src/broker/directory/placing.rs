@@ -15,26 +15,36 @@ use crate::core::endpoint::quota::{Quota, QuotaBound, Withheld};
 use crate::core::endpoint::verdict::{Placement, Reason, Verdict};
 use crate::core::endpoint::{Endpoint, KeyHash, Version};
 use crate::core::ids::ClusterId;
-use crate::core::planning::placement::{PlacementDecision, PlacementSet, StoredPlacement};
+use crate::core::planning::placement::{Asked, PlacementDecision, PlacementSet, StoredPlacement};
 use crate::core::planning::routing::{Route, RouteRequest, ZoneTable};
 use crate::ports::PlacementRow;
 
-/// Decides where an endpoint goes; `None` if it goes nowhere by what is known now.
-pub(super) fn decide(
-    settings: &HashMap<ClusterId, ClusterSettings>,
-    zones: &ZoneTable,
-    cluster: &ClusterId,
-    endpoint: &Endpoint,
-    found: Option<StoredPlacement>,
-) -> Option<PlacementDecision> {
-    let parsed = parse_endpoint(endpoint).ok()?;
-    let current = found.as_ref().map_or(&[][..], |found| found.set.at());
-    let route = route(settings, zones, cluster, &parsed, current).ok()?;
-    let to = match &found {
-        Some(found) => found.set.moved_to(route.at),
-        None => PlacementSet::new(route.at, []),
-    };
-    Some(PlacementDecision { found, to })
+/// The clusters and zones at one moment, on which decisions rest.
+pub(super) struct Grounds {
+    pub(super) settings: Arc<HashMap<ClusterId, ClusterSettings>>,
+    pub(super) zones: Arc<ZoneTable>,
+    /// Their number, read before them: what changes after it makes the decision be asked again.
+    pub(super) basis: u64,
+}
+
+impl Grounds {
+    /// Decides where an endpoint goes; `None` if it goes nowhere by what is known now.
+    pub(super) fn decide(
+        &self,
+        cluster: &ClusterId,
+        endpoint: &Endpoint,
+        found: Option<StoredPlacement>,
+    ) -> Option<PlacementDecision> {
+        let parsed = parse_endpoint(endpoint).ok()?;
+        let current = found.as_ref().map_or(&[][..], |found| found.set.at());
+        let route = route(&self.settings, &self.zones, cluster, &parsed, current).ok()?;
+        let to = match &found {
+            Some(found) => found.set.moved_to(route.at),
+            None => PlacementSet::new(route.at, []),
+        };
+        let asked = Some(Asked { name: parsed.name, basis: self.basis });
+        Some(PlacementDecision { found, to, asked })
+    }
 }
 
 fn route(
@@ -124,6 +134,13 @@ pub(super) fn contributions(
     })
 }
 
+/// Whether an endpoint is published by its present content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Published {
+    Yes,
+    No,
+}
+
 /// Derives effects from the places of endpoints. It decides nothing that is not stored: decisions that can be made are noted.
 pub(super) struct Placer<'a> {
     /// The registered clusters.
@@ -131,7 +148,7 @@ pub(super) struct Placer<'a> {
     /// The zones of all accounts, to route to.
     pub(super) zones: Arc<ZoneTable>,
     /// The sets of zones at which endpoints are placed.
-    pub(super) places: MutexGuard<'a, PlacementTable>,
+    pub(super) places: &'a PlacementTable,
     /// Endpoints that publish nothing by their present content.
     pub(super) waiting: MutexGuard<'a, WaitingEndpoints>,
     /// Endpoints whose placement can be decided and is not stored yet.
@@ -143,6 +160,23 @@ pub(super) struct Placer<'a> {
 }
 
 impl Placer<'_> {
+    /// Takes a version of an endpoint that was placed by what is known now: it is published there, so nothing is asked again.
+    pub(super) fn put_placed(
+        &mut self,
+        endpoints: &ClusterEndpoints,
+        key: &KeyHash,
+        version: &Version,
+        held: &EndpointEntry,
+        placed: &PlacementDecision,
+        name: &DnsName,
+    ) {
+        let was = self.replace(endpoints, key, version, held);
+        self.set(held, placed.sequence(), &placed.to);
+        held.set_placed(true);
+        let set = self.places.of(held);
+        self.settle(held, was.as_deref(), set.as_deref(), Published::Yes, Some(name.clone()));
+    }
+
     /// Takes a version of an endpoint, with its placement if one is stored for it; else it is where the version before was.
     pub(super) fn put(
         &mut self,
@@ -150,11 +184,11 @@ impl Placer<'_> {
         key: &KeyHash,
         version: &Version,
         held: &EndpointEntry,
-        stored: Option<StoredPlacement>,
+        placed: Option<&PlacementDecision>,
     ) {
         let was = self.replace(endpoints, key, version, held);
-        if let Some(stored) = stored {
-            self.set(held, &stored);
+        if let Some(placed) = placed {
+            self.set(held, placed.sequence(), &placed.to);
             held.set_placed(true);
         }
         self.look(held, was);
@@ -192,7 +226,7 @@ impl Placer<'_> {
             return;
         }
         let was = self.places.of(held);
-        self.set(held, stored);
+        self.set(held, stored.sequence, &stored.set);
         held.set_placed(true);
         self.look(held, was);
     }
@@ -219,7 +253,7 @@ impl Placer<'_> {
     /// Removes an endpoint and its contributions.
     pub(super) fn remove(&mut self, endpoints: &ClusterEndpoints, key: &KeyHash) {
         if let Some(old) = endpoints.remove(key) {
-            self.waiting.remove(&old);
+            self.wait_no_more(&old);
             let was = self.places.of(&old);
             self.withdraw(&old, was.as_deref(), None);
         }
@@ -234,7 +268,7 @@ impl Placer<'_> {
         held: &EndpointEntry,
     ) -> Option<Arc<PlacementSet>> {
         let old = endpoints.put(key, version, held.clone())?;
-        self.waiting.remove(&old);
+        self.wait_no_more(&old);
         let was = self.places.of(&old);
         if old.arrival() == held.arrival() {
             held.follows(&old);
@@ -250,7 +284,7 @@ impl Placer<'_> {
         if row.placement.sequence < held.sequence() {
             return;
         }
-        self.set(held, &row.placement);
+        self.set(held, row.placement.sequence, &row.placement.set);
         held.set_placed(match row.version {
             Some(placed) => placed == *version,
             // A release that did not keep the version decided it: it is trusted where it still fits.
@@ -267,8 +301,8 @@ impl Placer<'_> {
         .is_ok()
     }
 
-    fn set(&mut self, held: &EndpointEntry, stored: &StoredPlacement) {
-        held.set_place(self.places.number(&stored.set), stored.sequence);
+    fn set(&mut self, held: &EndpointEntry, sequence: u32, set: &PlacementSet) {
+        held.set_place(self.places.number(set), sequence);
         held.set_placed_before_versions(false);
     }
 
@@ -281,6 +315,7 @@ impl Placer<'_> {
             Some(withheld) => Err(beyond_quota(settings, cluster, &withheld, current)),
             None => parse_endpoint(&held.endpoint()),
         };
+        let name = parsed.as_ref().ok().map(|parsed| parsed.name.clone());
         let publishes = parsed.and_then(|parsed| {
             if held.is_placed() {
                 let stays = |request: RouteRequest<'_>| zones.stays(&request, current);
@@ -289,23 +324,47 @@ impl Placer<'_> {
                 route(settings, zones, cluster, &parsed, current).map(|_| false)
             }
         });
-        let is_published = matches!(publishes, Ok(true));
-        held.set_retained(!is_published);
-        if is_published {
-            self.waiting.remove(held);
-        } else {
-            self.waiting.insert(held);
-        }
+        let published = if publishes == Ok(true) { Published::Yes } else { Published::No };
         if publishes == Ok(false) || held.is_placed_before_versions() {
             self.due.note(held, self.turn);
         }
-        self.withdraw(held, was.as_deref(), set.as_deref());
-        if let Some((set, name)) = set.as_ref().zip(DnsName::parse(held.view().dns_name).ok()) {
-            self.effects.extend(contributions(held, &name, set));
-        }
+        self.settle(held, was.as_deref(), set.as_deref(), published, name);
         if let Err(mut verdict) = publishes {
             verdict.placement = current.first().cloned();
             self.effects.push(Effect::Judge { held: held.clone(), verdict });
+        }
+    }
+
+    /// Puts the answer about an endpoint into effect: whether it waits, and where it contributes. `name` is its name if it is known.
+    fn settle(
+        &mut self,
+        held: &EndpointEntry,
+        was: Option<&PlacementSet>,
+        set: Option<&PlacementSet>,
+        published: Published,
+        name: Option<DnsName>,
+    ) {
+        match published {
+            Published::Yes => {
+                self.wait_no_more(held);
+                held.set_retained(false);
+            }
+            Published::No => {
+                held.set_retained(true);
+                self.waiting.insert(held);
+            }
+        }
+        self.withdraw(held, was, set);
+        let Some(set) = set else { return };
+        if let Some(name) = name.or_else(|| DnsName::parse(held.view().dns_name).ok()) {
+            self.effects.extend(contributions(held, &name, set));
+        }
+    }
+
+    /// Takes an endpoint out of those that wait. Only what is retained is among them, and as a rule none is.
+    fn wait_no_more(&mut self, held: &EndpointEntry) {
+        if held.is_retained() {
+            self.waiting.remove(held);
         }
     }
 
@@ -316,8 +375,9 @@ impl Placer<'_> {
         was: Option<&PlacementSet>,
         now: Option<&PlacementSet>,
     ) {
+        let Some(was) = was.filter(|was| now != Some(was)) else { return };
         // A placed endpoint has a valid name.
-        let Some((was, name)) = was.zip(DnsName::parse(held.view().dns_name).ok()) else { return };
+        let Ok(name) = DnsName::parse(held.view().dns_name) else { return };
         let left = was.all().filter(|placement| !now.is_some_and(|now| now.contains(placement)));
         self.effects.extend(left.map(|placement| Effect::Withdraw {
             placement: placement.clone(),

@@ -6,7 +6,7 @@ use crate::core::endpoint::packed::PackedEndpoint;
 use crate::core::endpoint::quota::QuotaBound;
 use crate::core::testkit::{cluster, endpoint, name};
 use crate::core::visibility::Visibility;
-use crate::ports::PlacementRow;
+use crate::ports::{EndpointRow, PlacementRow};
 
 fn facts(zone: &str, apex: &str) -> ZoneFacts {
     ZoneFacts {
@@ -82,13 +82,13 @@ fn put(directory: &Directory, endpoint: Endpoint) -> Vec<String> {
 fn put_as(directory: &Directory, endpoint: Endpoint, arrival: i64) -> Vec<String> {
     let (key, version) = (endpoint.key.hash(), endpoint.version());
     let endpoint = PackedEndpoint::pack(&endpoint);
-    let placing = directory.propose(&cluster("east"), &key, &endpoint);
-    let outcome = match placing {
-        Some(_) => OpOutcome::Placed { arrival },
-        None => OpOutcome::Stored { arrival },
+    let put = IngestOp::Put { key, version, endpoint };
+    let placings = directory.propose(&cluster("east"), std::slice::from_ref(&put));
+    let outcome = match placings.is_empty() {
+        false => OpOutcome::Placed { arrival },
+        true => OpOutcome::Stored { arrival },
     };
-    let placings = placing.into_iter().map(|placing| (0, placing)).collect();
-    commit(directory, IngestOp::Put { key, version, endpoint }, &placings, outcome)
+    commit(directory, put, &placings, outcome)
 }
 
 fn delete(directory: &Directory, endpoint: &Endpoint) -> Vec<String> {
@@ -341,7 +341,7 @@ fn placed_in(zone: &str, sequence: u32, version: Option<Version>) -> Option<Plac
 fn load(directory: &Directory, endpoint: &Endpoint, placed: Option<PlacementRow>) -> Vec<String> {
     let mut effects = vec![];
     let mut loader = Loader::default();
-    loader.take(directory, EndpointRow { placed, ..row(endpoint, 3, None) }, &mut effects);
+    loader.take(directory, [EndpointRow { placed, ..row(endpoint, 3, None) }], &mut effects);
     loader.finish(directory);
     effects.iter().map(show).collect()
 }
@@ -517,4 +517,31 @@ fn a_walk_goes_past_everything_that_contributes_to_the_accounts_that_are_asked_f
         std::iter::from_fn(|| here.contributions(&mut walk)).flatten().count()
     };
     assert_eq!((found("111111111111"), found("222222222222")), (3 * LOOK_PAGE, 0));
+}
+
+#[test]
+fn an_endpoint_that_is_said_again_as_it_was_stays_where_its_zone_was() {
+    let directory = directory(&[("Z1", "example.com")]);
+    put(&directory, web("192.0.2.1"));
+    assert_eq!(discover(&directory, &[("Z2", "example.com")]), ["retained Z1", "ZONE_GONE"]);
+    assert_eq!(put(&directory, web("192.0.2.1")), ["retained Z1", "ZONE_GONE"]);
+    let moved = put(&directory, web("192.0.2.2"));
+    assert!(moved.contains(&"+Z2".to_owned()), "other content is asked: {moved:?}");
+}
+
+#[test]
+fn a_decision_is_asked_again_when_it_rests_on_something_else_than_what_is_known_at_its_commit() {
+    let endpoint = web("192.0.2.1");
+    let (key, version) = (endpoint.key.hash(), endpoint.version());
+    let packed = PackedEndpoint::pack(&endpoint);
+    let op = || IngestOp::Put { key, version, endpoint: packed.clone() };
+    let placed = OpOutcome::Placed { arrival: 1 };
+    for (changes, expected) in [(false, vec!["+Z1"]), (true, vec!["retained Z1", "ZONE_GONE"])] {
+        let directory = directory(&[("Z1", "example.com")]);
+        let placings = directory.propose(&cluster("east"), &[op()]);
+        if changes {
+            reviewed(&directory, directory.reconfigure(settings("prod")));
+        }
+        assert_eq!(commit(&directory, op(), &placings, placed), expected);
+    }
 }

@@ -226,8 +226,8 @@ mod tests {
     async fn what_is_put_is_durable_acked_once_and_gone_when_it_is_deleted() {
         let environment = EnvironmentId::parse("dev").unwrap();
         let mut session = OfflineSession::new(cluster("east"), environment, Limits::default());
-        let wish = endpoint("web", "www.example.com", "A", &["192.0.2.1"]);
-        assert!(session.take(changes(1, vec![put(&wish)])).await.ended.is_none());
+        let web = endpoint("web", "www.example.com", "A", &["192.0.2.1"]);
+        assert!(session.take(changes(1, vec![put(&web)])).await.ended.is_none());
         let settled = session.settle().await;
         let acks = |answers: &[v1::BrokerMessage]| {
             let is_ack = |answer: &&v1::BrokerMessage| {
@@ -237,16 +237,16 @@ mod tests {
         };
         assert_eq!((acks(&settled.answers), session.endpoint_count()), (1, 1));
         let mut expected = SetDigest::default();
-        expected.insert(&wish.key.hash(), &wish.version());
+        expected.insert(&web.key.hash(), &web.version());
         assert_eq!(session.digest().root(), expected.root());
 
         let del =
-            v1::Del { key: Some((&wish.key).into()), version_seen: vec![7; 32].into(), cause: 0 };
+            v1::Del { key: Some((&web.key).into()), version_seen: vec![7; 32].into(), cause: 0 };
         let stale = v1::Operation { operation: Some(operation::Operation::Del(del.clone())) };
         session.take(changes(2, vec![stale])).await;
         session.settle().await;
         assert_eq!(session.endpoint_count(), 1, "another version was seen");
-        let del = v1::Del { version_seen: version_to_wire(&wish.version()), ..del };
+        let del = v1::Del { version_seen: version_to_wire(&web.version()), ..del };
         session
             .take(changes(
                 3,

@@ -265,13 +265,7 @@ impl Session {
         completes_snapshot: bool,
     ) -> Result<(), End> {
         self.keep_to_quota(&mut ops).await?;
-        let propose = |(index, op): (usize, &IngestOp)| match op {
-            IngestOp::Put { key, endpoint, .. } => {
-                Some((index, self.directory.propose(&self.cluster, key, endpoint)?))
-            }
-            IngestOp::Del { .. } => None,
-        };
-        let placings = ops.iter().enumerate().filter_map(propose).collect();
+        let placings = self.directory.propose(&self.cluster, &ops);
         let unit = IngestUnit {
             placings,
             cluster: self.cluster.clone(),

@@ -138,8 +138,8 @@ mod tests {
     use crate::wire::convert::version_to_wire;
 
     /// Three objects want each name, so that a name that is split shows.
-    fn wishes(names: usize) -> Vec<Endpoint> {
-        let mut wishes: Vec<Endpoint> = (0..names * 3)
+    fn wanted(names: usize) -> Vec<Endpoint> {
+        let mut wanted: Vec<Endpoint> = (0..names * 3)
             .map(|n| {
                 endpoint(
                     &format!("web{n}"),
@@ -149,13 +149,13 @@ mod tests {
                 )
             })
             .collect();
-        wishes.sort_by(|a, b| a.key.dns_name.cmp(&b.key.dns_name));
-        wishes
+        wanted.sort_by(|a, b| a.key.dns_name.cmp(&b.key.dns_name));
+        wanted
     }
 
-    fn begin(wishes: &[Endpoint], by_name: bool) -> v1::SnapshotBegin {
+    fn begin(wanted: &[Endpoint], by_name: bool) -> v1::SnapshotBegin {
         let mut digest = SetDigest::default();
-        wishes.iter().for_each(|wish| digest.insert(&wish.key.hash(), &wish.version()));
+        wanted.iter().for_each(|one| digest.insert(&one.key.hash(), &one.version()));
         v1::SnapshotBegin {
             seq: 1,
             count: digest.count(),
@@ -164,12 +164,12 @@ mod tests {
         }
     }
 
-    fn chunk(wishes: &[Endpoint]) -> v1::SnapshotChunk {
-        let put = |wish: &Endpoint| v1::Put {
-            endpoint: Some(wish.into()),
-            version: version_to_wire(&wish.version()),
+    fn chunk(wanted: &[Endpoint]) -> v1::SnapshotChunk {
+        let put = |one: &Endpoint| v1::Put {
+            endpoint: Some(one.into()),
+            version: version_to_wire(&one.version()),
         };
-        v1::SnapshotChunk { puts: wishes.iter().map(put).collect() }
+        v1::SnapshotChunk { puts: wanted.iter().map(put).collect() }
     }
 
     fn text(error: SnapshotError) -> String {
@@ -188,16 +188,16 @@ mod tests {
 
     #[test]
     fn a_name_is_never_split_over_two_parts_and_nothing_is_lost() {
-        let wishes = wishes(1_000);
-        let mut snapshot = Snapshot::new(begin(&wishes, true));
+        let wanted = wanted(1_000);
+        let mut snapshot = Snapshot::new(begin(&wanted, true));
         let mut parts = vec![];
         // Pieces end wherever they do, in the middle of a name too.
-        for piece in wishes.chunks(100) {
+        for piece in wanted.chunks(100) {
             parts.extend(snapshot.take(chunk(piece)).unwrap());
         }
         assert!(parts.len() >= 4);
         let (rest, root) = snapshot.finish().unwrap();
-        assert_eq!(root[..], begin(&wishes, true).root_digest[..]);
+        assert_eq!(root[..], begin(&wanted, true).root_digest[..]);
         parts.push(rest);
         let parts: Vec<Vec<String>> = parts.iter().map(|part| names(part)).collect();
         for (before, after) in parts.iter().zip(&parts[1..]) {
@@ -206,34 +206,34 @@ mod tests {
         }
         assert_eq!(
             parts.concat(),
-            wishes.iter().map(|wish| wish.key.dns_name.to_string()).collect::<Vec<_>>()
+            wanted.iter().map(|one| one.key.dns_name.to_string()).collect::<Vec<_>>()
         );
     }
 
     #[test]
     fn one_in_no_order_is_whole_at_its_end() {
-        let mut wishes = wishes(1_000);
-        wishes.reverse();
-        let mut snapshot = Snapshot::new(begin(&wishes, false));
-        assert!(snapshot.take(chunk(&wishes)).unwrap().is_empty());
-        assert_eq!(snapshot.finish().unwrap().0.len(), wishes.len());
-        let mut lies = Snapshot::new(begin(&wishes, true));
-        assert!(text(lies.take(chunk(&wishes)).unwrap_err()).contains("came after"));
+        let mut wanted = wanted(1_000);
+        wanted.reverse();
+        let mut snapshot = Snapshot::new(begin(&wanted, false));
+        assert!(snapshot.take(chunk(&wanted)).unwrap().is_empty());
+        assert_eq!(snapshot.finish().unwrap().0.len(), wanted.len());
+        let mut lies = Snapshot::new(begin(&wanted, true));
+        assert!(text(lies.take(chunk(&wanted)).unwrap_err()).contains("came after"));
     }
 
     #[test]
     fn one_that_does_not_add_up_is_refused_at_its_end() {
-        let wishes = wishes(2);
-        let refused = |begin: v1::SnapshotBegin, wishes: &[Endpoint]| {
+        let wanted = wanted(2);
+        let refused = |begin: v1::SnapshotBegin, wanted: &[Endpoint]| {
             let mut snapshot = Snapshot::new(begin);
-            snapshot.take(chunk(wishes)).map_err(text).and_then(|_| snapshot.finish()).unwrap_err()
+            snapshot.take(chunk(wanted)).map_err(text).and_then(|_| snapshot.finish()).unwrap_err()
         };
         assert!(
-            refused(begin(&wishes, true), &wishes[1..])
+            refused(begin(&wanted, true), &wanted[1..])
                 .contains("announced 6 endpoints and holds 5")
         );
-        assert!(refused(begin(&wishes[1..], true), &wishes).contains("holds more"));
-        assert!(refused(begin(&wishes[1..], true), &wishes[..5]).contains("do not add up"));
+        assert!(refused(begin(&wanted[1..], true), &wanted).contains("holds more"));
+        assert!(refused(begin(&wanted[1..], true), &wanted[..5]).contains("do not add up"));
     }
 
     /// Endpoints at one name, each of 1 MiB.
@@ -246,17 +246,17 @@ mod tests {
 
     #[test]
     fn one_in_no_order_does_not_wait_in_memory_without_bound() {
-        let wishes = large(20);
-        let mut snapshot = Snapshot::new(begin(&wishes, false));
-        let error = snapshot.take(chunk(&wishes)).unwrap_err();
+        let wanted = large(20);
+        let mut snapshot = Snapshot::new(begin(&wanted, false));
+        let error = snapshot.take(chunk(&wanted)).unwrap_err();
         assert!(matches!(error, SnapshotError::TooLarge(ref text) if text.contains("by_name")));
     }
 
     #[test]
     fn a_name_that_is_larger_than_any_name_can_be_is_split() {
-        let wishes = large(40);
-        let mut snapshot = Snapshot::new(begin(&wishes, true));
-        let parts = snapshot.take(chunk(&wishes)).unwrap();
+        let wanted = large(40);
+        let mut snapshot = Snapshot::new(begin(&wanted, true));
+        let parts = snapshot.take(chunk(&wanted)).unwrap();
         assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [15, 15]);
         assert_eq!(snapshot.finish().unwrap().0.len(), 10);
     }

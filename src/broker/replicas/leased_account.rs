@@ -173,7 +173,7 @@ impl WorkerFactory {
             settings: AccountSettings::clone(&settings),
             lease: lease.clone(),
             provider: provider
-                .map_err(|source| StartError::Account { account: account.clone(), source })?,
+                .map_err(|reason| StartError::Account { account: account.clone(), reason })?,
             store: self.store.under(lease.tenure().clone()),
             clocks_differ: CLOCKS_DIFFER,
             clock: Arc::clone(&self.clock),

@@ -14,7 +14,6 @@ use crate::broker::StartError;
 use crate::broker::decider::{part, pass_on};
 use crate::broker::directory::SharedDirectory;
 use crate::broker::directory::due::Turn;
-use crate::broker::directory::entry::fingerprint;
 use crate::broker::directory::{AccountListing, Effect, Loader};
 use crate::broker::replicas::manager::Starting;
 use crate::broker::status::feedback::{Feedback, Keeper};
@@ -87,10 +86,7 @@ impl Start<'_> {
             next = self.fetch(last.arrival);
             self.progress.advance(page.len() as u64);
             let mut effects = vec![];
-            for row in page {
-                let kept = row.verdict.as_ref().map_or(0, fingerprint);
-                loader.take(self.directory, row, &mut effects).set_kept(kept);
-            }
+            loader.take(self.directory, page, &mut effects);
             judged.extend(effects.extract_if(.., |effect| matches!(effect, Effect::Judge { .. })));
             for (account, effects) in part(effects, Keeper::Here, self.feedback, self.clock) {
                 pass_on(self.workers, account, effects).await;

@@ -159,8 +159,8 @@ impl VerdictKeeper {
                 Ok(overtaken) => {
                     again.extend(overtaken.into_iter().map(|held| (held.arrival(), held)))
                 }
-                Err(StoreError::Unavailable(reason)) => {
-                    warn!(error = %reason, "the store is unavailable, verdicts are stored later");
+                Err(error @ (StoreError::Unavailable(_) | StoreError::Fenced(_))) => {
+                    warn!(%error, "verdicts could not be stored; they are stored later");
                     let rest = endpoints.iter().skip(done * KEEP_AT_ONCE);
                     again.extend(rest.map(|held| (held.arrival(), held.clone())));
                     return again;

@@ -214,22 +214,14 @@ impl Worker {
     async fn resume_sync(&mut self, zone_id: &ZoneId, now: Timestamp) -> Result<(), StoreError> {
         let last_changes =
             |limit| ChangeFilter { zone: Some(zone_id.clone()), limit, ..ChangeFilter::default() };
-        let is_recent = |row: &ChangeRow| {
-            row.planned_at + PROPAGATION > now
-                && row.outcome.as_ref().is_some_and(BatchOutcome::is_done)
-        };
+        let is_recent = |row: &ChangeRow| row.planned_at + PROPAGATION > now;
+        let is_done = |row: &ChangeRow| row.outcome.as_ref().is_some_and(BatchOutcome::is_done);
         // As a rule there is none, and one row tells.
-        if !self
-            .store
-            .changes(&last_changes(1))
-            .await?
-            .iter()
-            .any(|row| row.planned_at + PROPAGATION > now)
-        {
+        if !self.store.changes(&last_changes(1)).await?.iter().any(is_recent) {
             return Ok(());
         }
         let mut rows = self.store.changes(&last_changes(RESUMED_CHANGES)).await?;
-        rows.retain(is_recent);
+        rows.retain(|row| is_recent(row) && is_done(row));
         let change_id = rows.iter().find_map(|row| match &row.outcome {
             Some(BatchOutcome::Applied { change_id, .. }) => Some(change_id.clone()),
             _ => None,

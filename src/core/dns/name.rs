@@ -89,6 +89,15 @@ impl DnsName {
                 Err(empty_label(text))
             };
         }
+        let with_dot = |canonical: &mut [u8]| {
+            canonical[..body.len()].copy_from_slice(body.as_bytes());
+            canonical[body.len()] = b'.';
+        };
+        if is_plain(body)
+            && let Ok(canonical) = ArcStr::init_with(body.len() + 1, with_dot)
+        {
+            return Ok(Self(canonical));
+        }
         let mut canonical = String::with_capacity(body.len() + 1);
         let mut wire_octets = 1;
         for label in body.split('.') {
@@ -132,6 +141,16 @@ impl DnsName {
     pub fn parent(&self) -> Option<DnsName> {
         let (_, rest) = self.0.split_once('.')?;
         (!rest.is_empty()).then(|| Self(ArcStr::from(rest)))
+    }
+
+    /// The canonical texts of the name and of all above it, without the root: its own first.
+    pub fn suffixes(&self) -> impl Iterator<Item = &str> {
+        let mut rest = self.as_str();
+        std::iter::from_fn(move || {
+            let text = rest;
+            rest = text.split_once('.')?.1;
+            Some(text)
+        })
     }
 
     /// The wildcard directly below the name (RFC 4592 §2.1.1); `None` if that is too long for a name.
@@ -181,6 +200,16 @@ fn shared_from_right(a: &[u8], b: &[u8]) -> usize {
     let end_of = |rest: &[u8], all: &[[u8; 8]]| rest.len() + (all.len() - words) * 8;
     let (a, b) = (&a[..end_of(a_rest, a_words)], &b[..end_of(b_rest, b_words)]);
     words * 8 + a.iter().rev().zip(b.iter().rev()).take_while(|(a, b)| a == b).count()
+}
+
+/// Whether a name without its final dot is canonical as it stands, as most are.
+fn is_plain(body: &str) -> bool {
+    let is_plain = |octet: &u8| matches!(octet, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
+    // The root and the length octet of the first label come to what is written.
+    body.len() + 2 <= MAX_NAME_OCTETS
+        && body.as_bytes().split(|octet| *octet == b'.').all(|label| {
+            (1..=MAX_LABEL_OCTETS).contains(&label.len()) && label.iter().all(is_plain)
+        })
 }
 
 fn empty_label(name: &str) -> NameError {
@@ -453,6 +482,15 @@ mod tests {
                 prop_assert_eq!(&DnsName::parse(parsed.as_str()).unwrap(), &parsed);
                 prop_assert_eq!(&DnsName::parse(&parsed.to_string()).unwrap(), &parsed);
             }
+        }
+
+        #[test]
+        fn what_is_canonical_as_it_stands_is_read_as_any_other_spelling(
+            text in "[a-z0-9_-]{0,64}(\\.[a-z0-9_-]{0,64}){0,4}", dot in "\\.?",
+        ) {
+            let first = text.chars().next().filter(|first| *first != '.');
+            let escaped = first.map_or(text.clone(), |first| format!("\\{:03o}{}", first as u32, &text[1..]));
+            prop_assert_eq!(DnsName::parse(&format!("{text}{dot}")).ok(), DnsName::parse(&escaped).ok());
         }
 
         #[test]

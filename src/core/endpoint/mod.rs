@@ -1,4 +1,4 @@
-//! Endpoints: the wishes of a cluster, as written.
+//! Endpoints: the record sets that a cluster wants, as written.
 //!
 //! The text is kept as written. A name that is too long or a target that is no address is judged by the broker and gets a
 //! stored verdict, so an endpoint is data before it is correct.

@@ -26,15 +26,15 @@ fn with(mut endpoint: Endpoint, set: &str, properties: &[(&str, &str)]) -> Endpo
 
 #[test]
 fn a_load_balancer_s_name_becomes_an_alias_of_both_address_types() {
-    let wish = parse_endpoint(&endpoint(
+    let parsed = parse_endpoint(&endpoint(
         "www.example.com",
         "CNAME",
         &["lb-1.us-east-1.elb.amazonaws.com"],
     ))
     .unwrap();
-    assert_eq!(wish.types, [RecordType::A, RecordType::Aaaa]);
+    assert_eq!(parsed.types, [RecordType::A, RecordType::Aaaa]);
     assert!(
-        matches!(&wish.answer, Answer::Alias { zone: Some(zone), evaluate_target_health: true, .. } if zone.as_str() == "Z35SXDOTRQ7X7K")
+        matches!(&parsed.answer, Answer::Alias { zone: Some(zone), evaluate_target_health: true, .. } if zone.as_str() == "Z35SXDOTRQ7X7K")
     );
 }
 
@@ -56,9 +56,9 @@ fn alias_false_keeps_a_cname_and_alias_true_makes_one_in_the_own_zone() {
 
 #[test]
 fn cloudfront_evaluates_no_health() {
-    let wish =
+    let parsed =
         parse_endpoint(&endpoint("www.example.com", "CNAME", &["d1.cloudfront.net"])).unwrap();
-    assert!(matches!(wish.answer, Answer::Alias { evaluate_target_health: false, .. }));
+    assert!(matches!(parsed.answer, Answer::Alias { evaluate_target_health: false, .. }));
 }
 
 #[test]
@@ -150,9 +150,9 @@ fn every_routing_policy_is_read() {
         ),
         (&[("aws/cidr-collection-id", "C8C02A84-aaaa-bbbb-e0d2-d833a2f80106")], "Cidr"),
     ] {
-        let wish = parse_endpoint(&with(address(), "east", properties)).unwrap();
-        assert_eq!(format!("{:?}", wish.policy.kind()), kind);
-        assert_eq!(wish.set_identifier.as_deref(), Some("east"));
+        let parsed = parse_endpoint(&with(address(), "east", properties)).unwrap();
+        assert_eq!(format!("{:?}", parsed.policy.kind()), kind);
+        assert_eq!(parsed.set_identifier.as_deref(), Some("east"));
     }
 }
 

@@ -62,7 +62,7 @@ pub struct Unit {
 
 impl Unit {
     /// The cluster that pays for the unit in the fair order: the one that something is written for. Leftovers of another
-    /// cluster that have to go first are not that cluster's wish, and would wait behind all that it has to send.
+    /// cluster that have to go first are not what that cluster wants, and would wait behind all that it has to send.
     pub fn cluster(&self) -> Option<&ClusterId> {
         let written = self.changes.iter().find(|change| change.after.is_some());
         written.or(self.changes.first()).map(|change| &change.cause.cluster)

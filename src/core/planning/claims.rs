@@ -23,8 +23,8 @@ pub fn decide_name(input: &NameInput<'_>) -> NameDecision {
     let (mut valid, mut others) = (Vec::new(), Vec::new());
     for index in order {
         let contribution = &contributions[index];
-        let barred = contribution.wish.as_ref().map(|wish| {
-            zone_rules::bar(input, wish).or_else(|| entitled::bar(input, contribution, wish))
+        let barred = contribution.parsed.as_ref().map(|parsed| {
+            zone_rules::bar(input, parsed).or_else(|| entitled::bar(input, contribution, parsed))
         });
         match barred {
             Some(None) => valid.push(index),
@@ -50,13 +50,14 @@ pub fn decide_name(input: &NameInput<'_>) -> NameDecision {
     }
     let (accepted, waiting): (Vec<usize>, Vec<usize>) =
         valid.into_iter().partition(|index| contributions[*index].cluster == holder);
-    let object = accepted
-        .first()
-        .copied()
-        .or_else(|| contributions.iter().position(|c| c.cluster == holder))
-        .map(|index| contributions[index].endpoint.key.resource());
-    for index in waiting {
-        decision.verdicts.push((index, held_by(input, &holder, object.as_deref())));
+    if !waiting.is_empty() {
+        let first = accepted.first().copied();
+        let object = first
+            .or_else(|| contributions.iter().position(|c| c.cluster == holder))
+            .map(|index| contributions[index].endpoint.key.resource());
+        for index in waiting {
+            decision.verdicts.push((index, held_by(input, &holder, object.as_deref())));
+        }
     }
     let counting = sides::counting(input, &mut decision, accepted);
     Merge::new(input, &mut decision).run(&counting);

@@ -106,7 +106,7 @@ fn a_name_passes_on_when_its_holder_gives_it_up() {
 #[test]
 fn a_cluster_that_only_leaves_keeps_nobody_out_and_what_it_made_stays_until_then() {
     let leaving = || Contribution {
-        wish: None,
+        parsed: None,
         leaves: true,
         ..contribution("east", 1, web("web", "192.0.2.1"))
     };

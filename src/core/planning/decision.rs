@@ -30,7 +30,7 @@ pub struct Contribution {
     pub endpoint: Arc<Endpoint>,
     /// The parsed content; `None` if the present content is rejected. Such an endpoint wins no name, but the record sets of an
     /// earlier version are left alone: a typing error must not take a name off the air.
-    pub wish: Option<Arc<ParsedEndpoint>>,
+    pub parsed: Option<Arc<ParsedEndpoint>>,
     /// Whether it moved to another zone: what it made here stays until it is in sync there.
     pub leaves: bool,
 }
@@ -177,18 +177,18 @@ pub struct NameInput<'a> {
 }
 
 impl NameInput<'_> {
-    /// The record sets of a wish in this zone.
-    pub(super) fn record_sets(&self, wish: &ParsedEndpoint) -> Vec<RecordSet> {
-        wish.record_sets(self.zone.zone(), self.zone.default_ttl_secs)
+    /// The record sets of an endpoint in this zone.
+    pub(super) fn record_sets(&self, parsed: &ParsedEndpoint) -> Vec<RecordSet> {
+        parsed.record_sets(self.zone.zone(), self.zone.default_ttl_secs)
     }
 
-    /// Whether Zonefold has published a record set that the wish is for.
-    pub(super) fn is_published(&self, wish: &ParsedEndpoint) -> bool {
-        wish.types.iter().any(|rtype| {
+    /// Whether Zonefold has published a record set that the endpoint is for.
+    pub(super) fn is_published(&self, parsed: &ParsedEndpoint) -> bool {
+        parsed.types.iter().any(|rtype| {
             let key = RecordKey {
-                name: wish.name.clone(),
+                name: parsed.name.clone(),
                 rtype: *rtype,
-                set_identifier: wish.set_identifier.clone(),
+                set_identifier: parsed.set_identifier.clone(),
             };
             self.observed.get(&key).is_some_and(|observed| observed.owner.is_some())
         })
@@ -265,7 +265,7 @@ pub struct NameDecision {
     pub desired: BTreeMap<RecordKey, Desired>,
     /// Record sets that stay, by type and set identifier: rejected or waiting endpoints of the owner may have made them.
     pub retained: BTreeMap<(RecordType, Option<ArcStr>), Retained>,
-    /// The verdict for each contribution with a wish, by index.
+    /// The verdict for each contribution that can be parsed, by index.
     pub verdicts: Vec<(usize, Verdict)>,
     /// Names that this one is in a loop with and waits for: decide it anew when one of them changes.
     pub looped_with: BTreeSet<DnsName>,

@@ -9,7 +9,7 @@ use crate::core::dns::record::RecordSet;
 /// How many names are followed from one: a longer way through a zone is not searched.
 const MOST_STEPS: usize = 32;
 
-/// A loop that a wish would close.
+/// A loop that an endpoint would close.
 pub(super) struct Loop {
     /// The names in their order, from the one that was asked for to itself.
     pub(super) names: Vec<DnsName>,

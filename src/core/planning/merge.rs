@@ -56,8 +56,8 @@ impl<'a> Merge<'a> {
     pub(super) fn run(mut self, accepted: &[usize]) {
         self.note_standing_places(accepted);
         for index in accepted {
-            let Some(wish) = self.input.contributions[*index].wish.clone() else { continue };
-            let verdict = self.take(*index, &wish);
+            let Some(parsed) = self.input.contributions[*index].parsed.clone() else { continue };
+            let verdict = self.take(*index, &parsed);
             self.decision.verdicts.push((*index, verdict));
         }
         self.name_losers();
@@ -67,11 +67,11 @@ impl<'a> Merge<'a> {
     /// A set keeps the place that it has while its endpoint wants it: two that swap do so together, when both are edited.
     fn note_standing_places(&mut self, accepted: &[usize]) {
         for index in accepted {
-            let Some(wish) = &self.input.contributions[*index].wish else { continue };
-            if wish.policy.place().is_none() {
+            let Some(parsed) = &self.input.contributions[*index].parsed else { continue };
+            if parsed.policy.place().is_none() {
                 continue;
             }
-            for set in self.input.record_sets(wish) {
+            for set in self.input.record_sets(parsed) {
                 if let Some(place) = self.input.standing_place(&set) {
                     let at = (set.key.rtype, place.clone());
                     self.places.entry(at).or_insert((set.key, *index));
@@ -80,9 +80,9 @@ impl<'a> Merge<'a> {
         }
     }
 
-    fn take(&mut self, index: usize, wish: &ParsedEndpoint) -> Verdict {
+    fn take(&mut self, index: usize, parsed: &ParsedEndpoint) -> Verdict {
         let contribution = &self.input.contributions[index];
-        let sets = self.input.record_sets(wish);
+        let sets = self.input.record_sets(parsed);
         if let Some(verdict) = self.looped(&sets, contribution.arrival) {
             self.retain(contribution, Hold::Firm);
             return verdict;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::core::dns::name::DnsName;
 use crate::core::endpoint::verdict::Placement;
 
 /// The zones of an endpoint.
@@ -77,18 +78,44 @@ pub struct PlacementDecision {
     pub found: Option<StoredPlacement>,
     /// Where it goes.
     pub to: PlacementSet,
+    /// What the zones were asked; `None` if it follows from the stored placement alone.
+    pub asked: Option<Asked>,
+}
+
+/// What was asked for a decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The name that the endpoint wants.
+    pub name: DnsName,
+    /// The state of zones and clusters that the decision rests on, as whoever decided counts them: while that is the same, so
+    /// would the decision be.
+    pub basis: u64,
 }
 
 impl PlacementDecision {
-    /// The placement that is stored if the decision holds. If the zones stay the same, so does the sequence number: edits that
-    /// follow each other closely then do not rest on each other.
-    pub fn result(&self) -> StoredPlacement {
-        let sequence = match &self.found {
+    /// A decision that follows from the stored placement alone: where else the endpoint could go was not asked.
+    pub fn unasked(found: StoredPlacement, to: PlacementSet) -> Self {
+        Self { found: Some(found), to, asked: None }
+    }
+
+    /// The sequence number of the placement that is stored if the decision holds. If the zones stay the same, so does the
+    /// number: edits that follow each other closely then do not rest on each other.
+    pub fn sequence(&self) -> u32 {
+        match &self.found {
             Some(found) if found.set == self.to => found.sequence,
             Some(found) => found.sequence.saturating_add(1),
             None => 1,
-        };
-        StoredPlacement { sequence, set: self.to.clone() }
+        }
+    }
+
+    /// The placement that is stored if the decision holds.
+    pub fn result(&self) -> StoredPlacement {
+        StoredPlacement { sequence: self.sequence(), set: self.to.clone() }
+    }
+
+    /// The sets of zones that it speaks of.
+    pub fn sets(&self) -> impl Iterator<Item = &PlacementSet> {
+        self.found.iter().map(|found| &found.set).chain([&self.to])
     }
 }
 
@@ -122,12 +149,10 @@ mod tests {
 
     #[test]
     fn a_decision_is_the_next_after_what_it_rests_on() {
-        let first = PlacementDecision { found: None, to: PlacementSet::one(at("Z1")) };
-        let second =
-            PlacementDecision { found: Some(first.result()), to: PlacementSet::one(at("Z2")) };
+        let first = PlacementDecision { found: None, to: PlacementSet::one(at("Z1")), asked: None };
+        let second = PlacementDecision::unasked(first.result(), PlacementSet::one(at("Z2")));
         assert_eq!((first.result().sequence, second.result().sequence), (1, 2));
-        let stays =
-            PlacementDecision { found: Some(second.result()), to: PlacementSet::one(at("Z2")) };
+        let stays = PlacementDecision::unasked(second.result(), PlacementSet::one(at("Z2")));
         assert_eq!(stays.result(), second.result());
     }
 }

@@ -1,6 +1,8 @@
 //! Environment → account → zones, and why.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use arcstr::ArcStr;
 
 use super::policy::ZonePattern;
 use crate::core::dns::name::DnsName;
@@ -85,8 +87,12 @@ pub struct Route {
 #[derive(Clone, Debug, Default)]
 pub struct ZoneTable {
     zones: BTreeMap<ZoneId, ZoneFacts>,
-    /// In the order of names, so the zones below a name stand together.
-    by_name: BTreeMap<DnsName, Vec<ZoneId>>,
+    /// By the canonical text of the apex: every endpoint is looked up here, once for each of its labels.
+    by_apex: HashMap<ArcStr, Vec<ZoneId>>,
+    /// The lengths of the shortest and the longest text there ever was: no other text is looked up.
+    lengths: Option<(usize, usize)>,
+    /// The apexes in the order of names, so those below a name stand together.
+    apexes: BTreeSet<DnsName>,
     accounts: BTreeMap<AccountId, AccountScope>,
 }
 
@@ -94,11 +100,15 @@ impl ZoneTable {
     /// Adds a zone, or replaces its facts.
     pub fn insert(&mut self, facts: ZoneFacts) {
         if let Some(before) = self.zones.remove(&facts.zone)
-            && let Some(siblings) = self.by_name.get_mut(&before.name)
+            && let Some(siblings) = self.by_apex.get_mut(before.name.as_str())
         {
             siblings.retain(|id| *id != facts.zone);
         }
-        self.by_name.entry(facts.name.clone()).or_default().push(facts.zone.clone());
+        let length = facts.name.as_str().len();
+        let (shortest, longest) = self.lengths.unwrap_or((length, length));
+        self.lengths = Some((shortest.min(length), longest.max(length)));
+        self.by_apex.entry(facts.name.text()).or_default().push(facts.zone.clone());
+        self.apexes.insert(facts.name.clone());
         self.zones.insert(facts.zone.clone(), facts);
     }
 
@@ -153,9 +163,9 @@ impl ZoneTable {
         }
         let kept = self.kept(request, current);
         let is_new = kept.is_empty() && kept.gone.is_empty();
-        let mut at: BTreeSet<Placement> = kept.private.clone();
+        let mut at: Vec<Placement> = kept.private.iter().cloned().collect();
         if request.exposure.allows(Visibility::Private) {
-            at.extend(self.private(request).map(place));
+            at.extend(self.holding(request, Visibility::Private).map(place));
         }
         let wants_public = match request.exposure {
             Exposure::Public | Exposure::Both => true,
@@ -190,7 +200,9 @@ impl ZoneTable {
             ),
             _ => String::new(),
         };
-        Ok(Route { at: at.into_iter().collect(), warning })
+        at.sort();
+        at.dedup();
+        Ok(Route { at, warning })
     }
 
     /// Whether a placement that was decided for an endpoint's present content still holds.
@@ -226,14 +238,29 @@ impl ZoneTable {
         }
     }
 
-    fn at(&self, name: &DnsName) -> impl Iterator<Item = &ZoneFacts> {
-        self.by_name.get(name).into_iter().flatten().filter_map(|id| self.zones.get(id))
+    fn at(&self, apex: &str) -> impl Iterator<Item = &ZoneFacts> {
+        let can_be = |(shortest, longest)| (shortest..=longest).contains(&apex.len());
+        let ids =
+            self.lengths.filter(|lengths| can_be(*lengths)).and_then(|_| self.by_apex.get(apex));
+        ids.into_iter().flatten().filter_map(|id| self.zones.get(id))
     }
 
-    /// The names whose zones could hold the endpoint, the closest first.
-    fn apexes(request: &RouteRequest<'_>) -> impl Iterator<Item = DnsName> {
-        let first = if request.at_cut { request.name.parent() } else { Some(request.name.clone()) };
-        std::iter::successors(first, DnsName::parent)
+    /// The names whose zones could hold the endpoint, in their canonical text, the closest first.
+    fn apexes<'a>(request: &RouteRequest<'a>) -> impl Iterator<Item = &'a str> + use<'a> {
+        request.name.suffixes().skip(usize::from(request.at_cut))
+    }
+
+    /// The zones that could hold the endpoint and are of its environment, the closest first.
+    fn holding<'a, 'r>(
+        &'a self,
+        request: &RouteRequest<'r>,
+        visibility: Visibility,
+    ) -> impl Iterator<Item = &'a ZoneFacts> + use<'a, 'r> {
+        let environment = request.environment;
+        let is_meant = move |facts: &&ZoneFacts| {
+            facts.visible && facts.visibility == visibility && facts.environment == *environment
+        };
+        Self::apexes(request).flat_map(|apex| self.at(apex)).filter(is_meant)
     }
 
     fn fits(facts: &ZoneFacts, request: &RouteRequest<'_>) -> bool {
@@ -254,7 +281,11 @@ impl ZoneTable {
                     && other.visibility == facts.visibility
                     && other.environment == facts.environment
             };
-            let now = if facts.visible { Some(facts) } else { self.at(&facts.name).find(is_again) };
+            let now = if facts.visible {
+                Some(facts)
+            } else {
+                self.at(facts.name.as_str()).find(is_again)
+            };
             match now {
                 Some(now) if now.visibility.is_private() => drop(kept.private.insert(place(now))),
                 Some(now) => drop(kept.public.insert(place(now))),
@@ -264,33 +295,17 @@ impl ZoneTable {
         kept
     }
 
-    fn private(&self, request: &RouteRequest<'_>) -> impl Iterator<Item = &ZoneFacts> {
-        let environment = request.environment.clone();
-        Self::apexes(request).flat_map(move |apex| {
-            let is_meant = |facts: &&ZoneFacts| {
-                facts.visible && facts.visibility.is_private() && facts.environment == environment
-            };
-            self.at(&apex).filter(is_meant).collect::<Vec<_>>()
-        })
-    }
-
     fn closest_public(&self, request: &RouteRequest<'_>) -> Result<Option<&ZoneFacts>, Verdict> {
-        for apex in Self::apexes(request) {
-            let here: Vec<&ZoneFacts> = self
-                .at(&apex)
-                .filter(|facts| {
-                    facts.visible
-                        && !facts.visibility.is_private()
-                        && facts.environment == *request.environment
-                })
-                .collect();
-            match here.as_slice() {
-                [] => {}
-                [one] => return Ok(Some(one)),
-                several => return Err(ambiguous(&apex, several)),
-            }
+        let mut holding = self.holding(request, Visibility::Public).peekable();
+        let Some(first) = holding.next() else { return Ok(None) };
+        if holding.peek().is_none_or(|second| second.name != first.name) {
+            return Ok(Some(first));
         }
-        Ok(None)
+        let several: Vec<&ZoneFacts> = std::iter::once(first)
+            .chain(holding)
+            .take_while(|facts| facts.name == first.name)
+            .collect();
+        Err(ambiguous(&first.name, &several))
     }
 
     /// The verdict that waits for accounts that were never listed and could hold a zone that would be chosen.
@@ -303,7 +318,9 @@ impl ZoneTable {
                 let private = request.exposure != Exposure::Public;
                 [(public, Visibility::Public), (private, Visibility::Private)]
             };
-            Self::apexes(request).any(|apex| {
+            let first =
+                if request.at_cut { request.name.parent() } else { Some(request.name.clone()) };
+            std::iter::successors(first, DnsName::parent).any(|apex| {
                 kinds(&apex).into_iter().any(|(is_wanted, kind)| {
                     is_wanted && scope.reach.iter().any(|reach| reach.covers(&apex, kind))
                 })
@@ -356,7 +373,8 @@ impl ZoneTable {
     /// Says why there is no zone, and names those that would fit but for one thing, or the nearest.
     fn no_zone(&self, request: &RouteRequest<'_>) -> Verdict {
         let holding: Vec<String> = Self::apexes(request)
-            .flat_map(|name| self.at(&name).map(describe).collect::<Vec<_>>())
+            .flat_map(|apex| self.at(apex))
+            .map(describe)
             .take(NAMED_ZONES)
             .collect();
         let message = if !holding.is_empty() {
@@ -371,7 +389,7 @@ impl ZoneTable {
                 request.name,
                 holding.join(", ")
             )
-        } else if request.at_cut && self.at(request.name).next().is_some() {
+        } else if request.at_cut && self.at(request.name.as_str()).next().is_some() {
             format!(
                 "the NS and DS record sets of {} belong to its parent zone, and no zone of the environment {} is the parent: make the delegation where the parent is",
                 request.name, request.environment
@@ -395,9 +413,9 @@ impl ZoneTable {
     fn nearest(&self, request: &RouteRequest<'_>) -> Vec<String> {
         let mut found: Vec<String> = vec![];
         for parent in std::iter::successors(request.name.parent(), DnsName::parent) {
-            let below = self.by_name.range(parent.clone()..);
-            let below = below.take_while(|(name, _)| name.is_in(&parent)).take(LOOKED_AT);
-            for facts in below.flat_map(|(name, _)| self.at(name)) {
+            let below = self.apexes.range(parent.clone()..);
+            let below = below.take_while(|apex| apex.is_in(&parent)).take(LOOKED_AT);
+            for facts in below.flat_map(|apex| self.at(apex.as_str())) {
                 let name = facts.name.to_string();
                 if facts.visible
                     && facts.environment == *request.environment

@@ -47,7 +47,7 @@ pub(super) fn counting(
 }
 
 fn is_inside(contribution: &Contribution) -> bool {
-    let exposure = contribution.wish.as_ref().and_then(|wish| wish.exposure);
+    let exposure = contribution.parsed.as_ref().and_then(|parsed| parsed.exposure);
     exposure == Some(Exposure::Internal)
         || contribution.endpoint.key.object.ends_with(INTERNAL_PART)
 }

@@ -8,6 +8,8 @@ use crate::core::dns::record::{RawRecordSet, RecordType, RoutingPolicy};
 /// The place in its routing policy that a set has alone among those of its name and type: a region, a location, a role. `None` if
 /// its policy has none.
 pub(super) fn place_of(raw: &RawRecordSet) -> Option<(RecordType, RoutingPolicy)> {
+    // Without a set identifier there is no routing policy.
+    raw.set_identifier.as_ref()?;
     let set = raw.canonical().ok()?;
     Some((set.key.rtype, set.policy.place()?.clone()))
 }
@@ -16,8 +18,8 @@ pub(super) fn place_of(raw: &RawRecordSet) -> Option<(RecordType, RoutingPolicy)
 /// stays and that is to have something else, a type whose policy or weighted TTL changes, and sets that pass a place of their
 /// routing policy on to each other. Everything else stands alone, so that one refusal delays nothing else.
 pub(super) fn group(changes: Vec<Change>, anything_stays: bool) -> Vec<Unit> {
-    if changes.is_empty() {
-        return vec![];
+    if changes.len() < 2 {
+        return changes.into_iter().map(|change| Unit { changes: vec![change] }).collect();
     }
     // Alone, the deletion could go out in a call while its replacement is refused or waits: the name would not resolve.
     let is_replaced_whole = !anything_stays

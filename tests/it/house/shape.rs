@@ -134,12 +134,10 @@ fn put(serial: i64, target: &str) -> IngestOp {
 
 fn commit(directory: &Directory, serial: i64, target: &str) -> Vec<Effect> {
     let mut effects = vec![];
-    let put = put(serial, target);
-    let IngestOp::Put { key, endpoint, .. } = &put else { return effects };
-    let placing = directory.propose(&cluster(), key, endpoint);
-    let placings = placing.into_iter().map(|placing| (0, placing)).collect();
+    let ops = vec![put(serial, target)];
+    let placings = directory.propose(&cluster(), &ops);
     let outcome = OpOutcome::Placed { arrival: serial };
-    directory.commit(&cluster(), vec![put], &placings, &[outcome], &mut effects);
+    directory.commit(&cluster(), ops, &placings, &[outcome], &mut effects);
     effects
 }
 

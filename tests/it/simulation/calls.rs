@@ -414,8 +414,13 @@ fn i12_a_lease_that_never_runs_out_passes_to_whoever_starts_and_binds_the_others
         kind: "store.fenced",
         text: format!("{BROKER}: the lease of {} has passed on", account()),
     });
+    // Nor before the store's answer has arrived.
+    story.pass_ms(999);
     story.reads(BROKER);
-    story.breaks(OneWriter, "broker 0.0 starts call 2");
+    story.keeps_to(OneWriter);
+    story.pass_ms(1);
+    story.reads(BROKER);
+    story.breaks(OneWriter, "broker 0.0 starts call 3");
 }
 
 #[test]

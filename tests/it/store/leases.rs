@@ -5,9 +5,11 @@ use std::pin::Pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use zonefold::core::endpoint::verdict::{Reason, Verdict};
 use zonefold::core::time::Millis;
 use zonefold::ports::{
     BatchOutcome, ChainCheck, ClaimWrite, LeaseEpoch, Membership, RecordRow, RecordWrite,
+    VerdictRow,
 };
 
 use super::*;
@@ -21,6 +23,7 @@ on_both_databases!(
     every_write_of_a_worker_is_fenced_once_its_lease_has_passed_on,
     a_lease_that_nobody_holds_any_more_gives_no_right,
     who_takes_what_is_not_shared_from_another_ends_its_sessions,
+    who_takes_what_is_not_shared_from_another_keeps_the_verdicts,
     the_first_key_that_a_replica_proposes_is_that_of_all,
 );
 
@@ -107,6 +110,31 @@ async fn who_takes_what_is_not_shared_from_another_ends_its_sessions(place: Plac
         .unwrap();
     let is_refused = late == [IngestOutcome::Fenced { current: Epoch(epoch.0 + 1) }];
     assert_eq!(is_refused, !store.is_shared(), "{late:?}");
+}
+
+async fn who_takes_what_is_not_shared_from_another_keeps_the_verdicts(place: Place) {
+    let (store, east) = (place.open().await, cluster("east"));
+    let (old, new) = (store.of_replica(replica(1)), store.of_replica(replica(2)));
+    let tenure = take(&*store, 1, &account(), LONG).await.remove(0);
+    let (epoch, web) = (session(&*store, &east).await, endpoint(1, "192.0.2.1"));
+    commit(&*store, &east, epoch, vec![put(web.clone())]).await;
+    let arrival = store.endpoints(0, 1).await.unwrap()[0].arrival;
+    let verdict = |message: &str| {
+        let verdict = Verdict::waiting(Reason::NoZone, message, None);
+        [VerdictRow { cluster: east.clone(), arrival, version: web.version(), verdict }]
+    };
+    old.save_verdicts(&verdict("before")).await.unwrap();
+    pass_on(&*store, &tenure, 2).await;
+    new.save_verdicts(&verdict("after")).await.unwrap();
+    let late = old.save_verdicts(&verdict("late")).await;
+    let is_refused = matches!(&late, Err(StoreError::Fenced(of)) if *of == account());
+    assert_eq!(is_refused, !store.is_shared(), "{late:?}");
+    let kept = store.endpoints(0, 1).await.unwrap()[0].verdict.clone();
+    let newest = if store.is_shared() { "late" } else { "after" };
+    assert_eq!(kept.as_ref(), Some(&verdict(newest)[0].verdict));
+    // A lease of an account that is no longer configured stays with a process that died.
+    take(&*store, 3, &nth_account(7), LONG).await;
+    new.save_verdicts(&verdict("still")).await.unwrap();
 }
 
 fn a_record() -> RecordRow {

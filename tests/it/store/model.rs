@@ -96,7 +96,7 @@ fn some_placing(row: Option<&EndpointRow>, rng: &mut Rng) -> PlacementDecision {
     };
     let (to, other) = (set(), StoredPlacement { sequence: 3, set: set() });
     let found = row.and_then(placement_of).map(|placed| placed.placement);
-    PlacementDecision { found: if rng.u8(..4) == 0 { Some(other) } else { found }, to }
+    PlacementDecision { found: if rng.u8(..4) == 0 { Some(other) } else { found }, to, asked: None }
 }
 
 impl Model {

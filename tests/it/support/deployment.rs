@@ -42,7 +42,7 @@ pub struct Deployment {
     pub folder: TestFolder,
     pub broker: Process,
     pub grpc: SocketAddr,
-    http: SocketAddr,
+    pub http: SocketAddr,
     /// The authority that signed the broker's certificate; `None` if it speaks plain text.
     pub ca: Option<PathBuf>,
     agents: BTreeMap<String, Agent>,

@@ -226,17 +226,11 @@ impl World {
     /// Logs the preparations.
     pub(crate) fn tell_beginnings(&self) {
         let prepared = &self.schedule.shape.prepared;
-        for (account, apexes) in &prepared.zones {
-            for apex in apexes {
-                let is_it = |zone: &ZoneSummary| {
-                    zone.account.as_str() == *account && zone.name.to_string() == *apex
-                };
-                // Several accounts may have one of that name.
-                if let Some(ZoneSummary { id: zone, account, name: apex, .. }) =
-                    self.control.zones().into_iter().find(is_it)
-                {
-                    self.tell(Told::ZoneMade { zone, account, apex });
-                }
+        // Several accounts may have one of a name, and one account two.
+        for ZoneSummary { id: zone, account, name: apex, .. } in self.control.zones() {
+            let names = prepared.zones.get(account.as_str());
+            if names.is_some_and(|names| names.contains(&apex.to_string())) {
+                self.tell(Told::ZoneMade { zone, account, apex });
             }
         }
     }

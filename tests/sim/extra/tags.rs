@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use zonefold::config::ZoneEntry;
 use zonefold::core::dns::name::DnsName;
-use zonefold::core::ids::ZoneId;
+use zonefold::core::ids::{AccountId, ZoneId};
 use zonefold::core::planning::policy::ZonePolicy;
 use zonefold::emulator::{Action, FaultEffect, FaultMatch, FaultRule};
 
@@ -50,7 +50,7 @@ pub enum Unreadable {
 pub enum TagUndo {
     Rule { account: usize, zone: usize, before: Option<ZoneEntry> },
     Untag { zone: usize },
-    Readable(u64),
+    Readable(AccountId, u64),
 }
 
 /// Draws one of three: a rule that comes while tags cannot be read, a tag that comes and goes, and one that is there from the start.
@@ -169,13 +169,15 @@ impl World {
                     Unreadable::Throttled => FaultEffect::Throttle {},
                     Unreadable::Garbage => FaultEffect::GarbageXml {},
                 };
+                let account = account_id(self.schedule.shape.accounts.get(*account)?.id)?;
+                self.tell(Told::TagsReadable { account: account.clone(), readable: false });
                 let matching = FaultMatch {
-                    account: account_id(self.schedule.shape.accounts.get(*account)?.id),
+                    account: Some(account.clone()),
                     action: Some(Action::ListTagsForResources),
                     ..FaultMatch::default()
                 };
                 let rule = FaultRule { matching, times: None, effect };
-                Some(TagUndo::Readable(self.control.add_fault(rule)))
+                Some(TagUndo::Readable(account, self.control.add_fault(rule)))
             }
         }
     }
@@ -186,7 +188,10 @@ impl World {
                 self.set_tag_rule(account, zone, before);
             }
             TagUndo::Untag { zone } => self.set_tag(zone, false),
-            TagUndo::Readable(rule) => drop(self.control.remove_fault(rule)),
+            TagUndo::Readable(account, rule) => {
+                drop(self.control.remove_fault(rule));
+                self.tell(Told::TagsReadable { account, readable: true });
+            }
         }
     }
 

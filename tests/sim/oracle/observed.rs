@@ -1,7 +1,7 @@
 //! 3: Nothing is written in a zone as long as a rule before the one that allows it asks for a tag that says observe, or that has
 //! not been read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use zonefold::core::ids::{AccountId, ZoneId};
 use zonefold::core::invariants::Invariant;
@@ -35,6 +35,8 @@ struct Reading {
     tagged: BTreeMap<ZoneId, bool>,
     read: BTreeMap<ZoneId, Read>,
     accounts: BTreeMap<ZoneId, AccountId>,
+    /// The accounts whose answers about tags say nothing.
+    unreadable: BTreeSet<AccountId>,
     /// The questions about tags: the account, and what the zones had when they arrived.
     asked: BTreeMap<u64, (AccountId, BTreeMap<ZoneId, bool>)>,
     stood_still: Option<Timestamp>,
@@ -65,6 +67,12 @@ impl Reading {
             What::Told(Told::Tagged { zone, tagged }) => {
                 self.tagged.insert(zone.clone(), *tagged);
             }
+            What::Told(Told::TagsReadable { account, readable: true }) => {
+                self.unreadable.remove(account);
+            }
+            What::Told(Told::TagsReadable { account, readable: false }) => {
+                self.unreadable.insert(account.clone());
+            }
             What::Fault { kind, .. } if kind.starts_with("stop.") => {
                 self.stood_still = Some(event.at)
             }
@@ -75,7 +83,9 @@ impl Reading {
                 self.asked.insert(call.number, (call.account.clone(), BTreeMap::new()));
             }
             What::CallArrived { call, .. } => {
-                if let Some((account, held)) = self.asked.get_mut(call) {
+                if let Some((account, held)) = self.asked.get_mut(call)
+                    && !self.unreadable.contains(account)
+                {
                     let own = self.accounts.iter().filter(|(_, of)| *of == account);
                     let tagged = |zone: &ZoneId| self.tagged.get(zone).copied().unwrap_or_default();
                     *held = own.map(|(zone, _)| (zone.clone(), tagged(zone))).collect();

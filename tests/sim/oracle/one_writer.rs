@@ -1,6 +1,6 @@
 //! 12: At most one replica manages an account, and one that lost its lease stops calling before the lease can pass on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use zonefold::core::ids::{AccountId, BatchId};
 use zonefold::core::invariants::Invariant;
@@ -13,6 +13,9 @@ use super::history::{Call, Commit, Event, History, LeaseChange, Replica, Told, W
 /// The end of a lease that does not run out.
 const FOR_EVER: Timestamp = Timestamp(i64::MAX);
 
+/// The longest that an answer of the store is on its way.
+const TOLD_AFTER: Millis = Millis::from_secs(1);
+
 /// A lease as the store has it.
 struct Lease {
     replica: Replica,
@@ -24,8 +27,8 @@ struct Lease {
 #[derive(Default)]
 struct Reading {
     leases: BTreeMap<AccountId, Lease>,
-    /// The replicas that ever took the lease of each account, and have not heard since that it passed on.
-    holders: BTreeSet<(AccountId, Replica)>,
+    /// The replicas that ever took the lease of each account, and when the store told them first that it had passed on.
+    holders: BTreeMap<(AccountId, Replica), Option<Timestamp>>,
     batches: BTreeMap<BatchId, AccountId>,
     /// The replica that journalled each batch, while it had the newest lease.
     begun: BTreeMap<BatchId, Replica>,
@@ -62,7 +65,9 @@ impl Reading {
                 let is_told = |account: &AccountId, replica: &Replica| {
                     text.starts_with(&format!("{replica}:")) && text.contains(account.as_str())
                 };
-                self.holders.retain(|(account, replica)| !is_told(account, replica));
+                let told = self.holders.iter_mut();
+                told.filter(|((account, replica), _)| is_told(account, replica))
+                    .for_each(|(_, fenced_at)| *fenced_at = fenced_at.or(Some(event.at)));
             }
             What::CallStarted(call) => {
                 let lease = self.leases.get(&call.account);
@@ -71,7 +76,7 @@ impl Reading {
                     lease.replica == call.replica && !lease.given_back && now <= lease.until
                 };
                 if lease.filter(is_theirs).is_none()
-                    && !lease.is_some_and(|lease| self.may_not_know(lease, call))
+                    && !lease.is_some_and(|lease| self.may_not_know(lease, call, event.at))
                 {
                     let held =
                         lease.map_or_else(|| "never held".to_owned(), |lease| lease.to_string());
@@ -108,11 +113,12 @@ impl Reading {
     }
 
     /// A lease of a store that is not shared never runs out: a second process on the same file takes it over, and the first one
-    /// learns of it with its next write, which is fenced. Until then it may ask what it likes, and send what it journalled
-    /// while the lease was its own: its successor found that batch open and reads it back.
-    fn may_not_know(&self, lease: &Lease, call: &Call) -> bool {
-        let was_theirs =
-            lease.until == FOR_EVER && self.holders.contains(&(call.account.clone(), call.replica));
+    /// learns of it with its next write, which is fenced, when the store's answer has arrived. Until then it may ask what it
+    /// likes, and send what it journalled while the lease was its own: its successor found that batch open and reads it back.
+    fn may_not_know(&self, lease: &Lease, call: &Call, at: Timestamp) -> bool {
+        let holder = self.holders.get(&(call.account.clone(), call.replica));
+        let was_theirs = lease.until == FOR_EVER
+            && holder.is_some_and(|fenced| fenced.is_none_or(|fenced| at < fenced + TOLD_AFTER));
         let is_journalled =
             || call.batch.is_some_and(|batch| self.begun.get(&batch) == Some(&call.replica));
         was_theirs && (call.action != Action::ChangeResourceRecordSets.as_str() || is_journalled())
@@ -140,7 +146,7 @@ impl Reading {
                 }
                 self.leases
                     .insert(account.clone(), Lease { replica, epoch, until, given_back: false });
-                self.holders.insert((account.clone(), replica));
+                self.holders.insert((account.clone(), replica), None);
             }
             (LeaseChange::Renewed { until }, Some(lease))
                 if lease.epoch == epoch && lease.replica == replica =>

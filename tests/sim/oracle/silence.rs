@@ -156,9 +156,14 @@ impl Reading<'_> {
         violations
     }
 
+    /// The time of a place in the log.
+    fn at(&self, place: usize) -> Timestamp {
+        self.history.log.get(place).map_or(Timestamp::default(), |event| event.at)
+    }
+
     /// The place in the log from which on news may have come to the broker no sooner than at another place.
     fn before(&self, place: usize) -> usize {
-        let at = self.history.log.get(place).map_or(Timestamp::default(), |event| event.at);
+        let at = self.at(place);
         self.history.log.partition_point(|event| event.at + KNOWN_AFTER < at)
     }
 
@@ -199,8 +204,7 @@ impl Reading<'_> {
         born: usize,
         started: usize,
     ) -> BTreeMap<ClusterId, Vec<Supplier>> {
-        let started_at =
-            self.history.log.get(started).map_or(Timestamp::default(), |event| event.at);
+        let started_at = self.at(started);
         let mut found: BTreeMap<ClusterId, Vec<Supplier>> = BTreeMap::new();
         for ((cluster, key), stored) in self.stored.get(&change.key.name).into_iter().flatten() {
             let wants = |content: &Option<Endpoint>| {

@@ -81,6 +81,15 @@ impl LeaseTable {
         }
     }
 
+    /// An account that a newer process has, if it has all of this one's.
+    pub fn superseded(&self, replica: ReplicaId) -> Option<AccountId> {
+        let mut held =
+            self.leases.iter().filter_map(|(account, lease)| Some((account, lease.holder?.0)));
+        let of_another = held.clone().find(|(_, holder)| *holder != replica);
+        let has_one = held.any(|(_, holder)| holder == replica);
+        of_another.filter(|_| !has_one).map(|(account, _)| account.clone())
+    }
+
     /// Whether another replica has one of these.
     pub fn is_any_of_another(&self, replica: ReplicaId, accounts: &[AccountId]) -> bool {
         let mut holders = accounts.iter().filter_map(|account| self.leases.get(account)?.holder);

@@ -396,7 +396,11 @@ impl Store for MemoryStore {
 
     async fn save_verdicts(&self, verdicts: &[VerdictRow]) -> Result<(), StoreError> {
         let verdicts = verdicts.to_vec();
+        let alone = self.origin.filter(|_| !self.database.0.shared);
         self.write("save_verdicts", move |tables, _, _| {
+            if let Some(account) = alone.and_then(|replica| tables.leases.superseded(replica)) {
+                return Err(StoreError::Fenced(account));
+            }
             tables.save_verdicts(verdicts);
             Ok(())
         })

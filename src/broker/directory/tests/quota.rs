@@ -61,7 +61,7 @@ fn a_start_and_another_replica_hold_the_same_of_it() {
 
     let started = directory(&[("Z1", "example.com")]);
     let (mut loader, mut effects) = (Loader::default(), vec![]);
-    loader.take(&started, row, &mut effects);
+    loader.take(&started, [row], &mut effects);
     loader.finish(&started);
     assert_eq!(effects.iter().map(show).collect::<Vec<_>>(), ["QUOTA"]);
     assert_eq!(started.usage(&cluster("east")), other.usage(&cluster("east")));

@@ -174,7 +174,7 @@ mod tests {
         Quota { max_endpoints, ..Quota::default() }
     }
 
-    fn wish(number: usize, target: &str) -> Endpoint {
+    fn text(number: usize, target: &str) -> Endpoint {
         endpoint(&format!("web{number}"), &format!("n{number}.example.com"), "TXT", &[target])
     }
 
@@ -277,39 +277,39 @@ mod tests {
         }
     }
 
-    fn wishes(numbers: std::ops::Range<usize>) -> Vec<Endpoint> {
-        numbers.map(|number| wish(number, "\"a\"")).collect()
+    fn texts(numbers: std::ops::Range<usize>) -> Vec<Endpoint> {
+        numbers.map(|number| text(number, "\"a\"")).collect()
     }
 
     #[tokio::test]
     async fn of_endpoints_beyond_the_quota_key_and_version_are_kept() {
         let mut agent = Agent::new(quota(3));
-        agent.want(&wishes(0..5)).await;
+        agent.want(&texts(0..5)).await;
         assert_eq!(agent.figures(), (3, 2));
-        assert_eq!(agent.bound_of(&wish(4, "").key), Some(QuotaBound::Endpoints));
+        assert_eq!(agent.bound_of(&text(4, "").key), Some(QuotaBound::Endpoints));
         assert_eq!(agent.heartbeat().await, [""; 0], "nothing differs, and nothing is asked for");
     }
 
     #[tokio::test]
     async fn an_edit_of_what_is_stored_is_never_one_too_many() {
         let mut agent = Agent::new(quota(3));
-        agent.want(&wishes(0..5)).await;
-        agent.want(&[wish(0, "\"another\""), wish(4, "\"another\"")]).await;
+        agent.want(&texts(0..5)).await;
+        agent.want(&[text(0, "\"another\""), text(4, "\"another\"")]).await;
         assert_eq!(agent.figures(), (3, 2));
-        assert_eq!(agent.bound_of(&wish(0, "").key), None);
+        assert_eq!(agent.bound_of(&text(0, "").key), None);
         assert_eq!(agent.heartbeat().await, [""; 0]);
     }
 
     #[tokio::test]
     async fn where_room_comes_the_oldest_are_asked_for_again() {
         let mut agent = Agent::new(quota(3));
-        agent.want(&wishes(0..3)).await;
-        agent.want(&[wish(9, "\"a\"")]).await;
-        agent.want(&[wish(5, "\"a\"")]).await;
-        agent.delete(&wish(1, "\"a\"")).await;
+        agent.want(&texts(0..3)).await;
+        agent.want(&[text(9, "\"a\"")]).await;
+        agent.want(&[text(5, "\"a\"")]).await;
+        agent.delete(&text(1, "\"a\"")).await;
         assert_eq!(agent.heartbeat().await, ["web9"]);
         assert_eq!(agent.figures(), (3, 1));
-        agent.delete(&wish(5, "\"a\"")).await;
+        agent.delete(&text(5, "\"a\"")).await;
         assert_eq!((agent.heartbeat().await, agent.figures()), (vec![], (3, 0)));
     }
 
@@ -317,25 +317,25 @@ mod tests {
     async fn a_quota_that_is_raised_has_what_was_left_out_asked_for_and_one_that_is_lowered_drops_nothing()
      {
         let mut agent = Agent::new(quota(2));
-        agent.want(&wishes(0..5)).await;
+        agent.want(&texts(0..5)).await;
         agent.session.set_quota(quota(4));
         assert_eq!(agent.heartbeat().await, ["web2", "web3"]);
         assert_eq!(agent.figures(), (4, 1));
         agent.session.set_quota(quota(1));
-        agent.want(&[wish(3, "\"another\""), wish(7, "\"a\"")]).await;
+        agent.want(&[text(3, "\"another\""), text(7, "\"a\"")]).await;
         assert_eq!((agent.heartbeat().await, agent.figures()), (vec![], (4, 2)));
     }
 
     #[tokio::test]
     async fn an_edit_beyond_the_bytes_is_left_out_and_asked_for_when_they_are_there() {
         let mut agent = Agent::new(Quota { max_endpoints: 10, max_bytes: 500 });
-        agent.want(&wishes(0..3)).await;
-        let large = wish(0, &format!("\"{}\"", "x".repeat(400)));
+        agent.want(&texts(0..3)).await;
+        let large = text(0, &format!("\"{}\"", "x".repeat(400)));
         agent.want(std::slice::from_ref(&large)).await;
         assert_eq!(agent.bound_of(&large.key), Some(QuotaBound::Bytes));
         assert_eq!((agent.heartbeat().await, agent.figures()), (vec![], (2, 1)));
-        agent.delete(&wish(1, "\"a\"")).await;
-        agent.delete(&wish(2, "\"a\"")).await;
+        agent.delete(&text(1, "\"a\"")).await;
+        agent.delete(&text(2, "\"a\"")).await;
         assert_eq!((agent.heartbeat().await, agent.figures()), (vec!["web0".to_owned()], (1, 0)));
     }
 
@@ -343,14 +343,14 @@ mod tests {
     async fn a_cluster_that_is_taken_out_of_the_configuration_keeps_its_quota() {
         let mut agent = Agent::new(quota(1));
         agent.session.unregister();
-        agent.want(&wishes(0..2)).await;
+        agent.want(&texts(0..2)).await;
         assert_eq!(agent.figures(), (1, 1));
     }
 
     #[tokio::test]
     async fn what_the_agent_cannot_say_again_is_asked_for_once() {
         let mut agent = Agent::new(quota(1));
-        agent.want(&wishes(0..3)).await;
+        agent.want(&texts(0..3)).await;
         agent.session.set_quota(quota(2));
         let digest = agent.session.digest();
         let heartbeat = v1::Heartbeat {
@@ -407,7 +407,7 @@ mod tests {
         let limits = Limits { credit_items: 2, ..Limits::default() };
         let session = OfflineSession::new(cluster("east"), environment, limits);
         let mut agent = Agent { session, held: vec![], seq: 0 };
-        let ended = agent.send(&wishes(0..3)).await.ended.unwrap();
+        let ended = agent.send(&texts(0..3)).await.ended.unwrap();
         assert!(ended.contains("wait for acks"), "{ended}");
     }
 }

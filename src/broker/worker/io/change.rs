@@ -93,6 +93,12 @@ impl Worker {
         }
     }
 
+    /// The limits of a call: Route 53's, and what the account's budget holds at most.
+    pub(super) fn fold_limits(&self) -> FoldLimits {
+        let change_tokens = usize::try_from(self.budget.most_changes()).unwrap_or(usize::MAX);
+        FoldLimits { change_tokens, ..FoldLimits::default() }
+    }
+
     /// The change tokens that are there for a batch that is built now.
     fn changes_left(&mut self, now: Timestamp) -> u32 {
         match self.budget.changes_available(now, Lane::Changes) {
@@ -159,9 +165,11 @@ impl Worker {
 
     /// One round: the units that go out, and how many names were passed.
     fn fair_round(&mut self, zone_id: &ZoneId, tokens: u32, now: Timestamp) -> (Vec<Unit>, usize) {
+        let limits = self.fold_limits();
         let Some(zone) = self.zones.get_mut(zone_id) else { return (vec![], 0) };
-        let mut folder = Folder::new(FoldLimits::default(), tokens);
+        let mut folder = Folder::new(limits, tokens);
         let (mut units, mut too_large, mut offered) = (vec![], vec![], HashSet::new());
+        let mut without_work = vec![];
         let mut created = 0;
         let (state, apart) = (&mut zone.state, &zone.apart);
         let next = zone.backlog.clusters().min_by_key(|cluster| {
@@ -188,6 +196,9 @@ impl Worker {
             let (mut added, mut out_of_tokens) = (false, false);
             let planned = state.units(&queued.item, now);
             let nothing_left = planned.is_empty();
+            if nothing_left {
+                without_work.push(queued.item.clone());
+            }
             for unit in planned {
                 let creates = creations(&unit);
                 if creates > 0 && created > 0 && created + creates > state.quota.allowance(now) {
@@ -217,6 +228,10 @@ impl Worker {
         let passed = taken.len();
         for (cluster, name) in taken {
             zone.backlog.taken(&cluster, &name);
+        }
+        if !without_work.is_empty() {
+            // They had a change when they were planned last: what they wait for now, if anything, is to be found out.
+            self.note(zone_id, without_work);
         }
         for (unit, why) in too_large {
             self.refuse_units(zone_id, std::slice::from_ref(&unit), &why, now);

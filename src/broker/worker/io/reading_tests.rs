@@ -15,10 +15,10 @@ use crate::ports::{BatchRow, RecordWrite};
 const NOW: Timestamp = Timestamp(1_000_000);
 
 fn raw(host: &str) -> RawRecordSet {
-    let wish =
+    let parsed =
         crate::core::endpoint::parsed::parse_endpoint(&endpoint("web", host, "A", &["192.0.2.1"]))
             .unwrap();
-    wish.record_sets(zone_context().zone(), 300)[0].to_raw()
+    parsed.record_sets(zone_context().zone(), 300)[0].to_raw()
 }
 
 fn change(host: &str, before: Option<RawRecordSet>, after: Option<RawRecordSet>) -> Unit {

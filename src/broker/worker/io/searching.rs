@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::broker::worker::Worker;
 use crate::broker::worker::zone::search::{Search, SearchStage, carries};
 use crate::broker::worker::zone::unit_key;
-use crate::core::batch::fold::{FoldLimits, Folder, cost};
+use crate::core::batch::fold::{Folder, cost};
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::RecordKey;
 use crate::core::ids::{ClusterId, ZoneId};
@@ -26,13 +26,12 @@ impl Worker {
         if !self.take_search_turn(zone_id) {
             return None;
         }
+        let limits = self.fold_limits();
         loop {
             let zone = self.zones.get_mut(zone_id)?;
             let search = zone.searches.front_mut()?;
             let Some(keys) = search.next_keys() else {
-                let names = zone.searches.pop_front().map(Search::into_names).unwrap_or_default();
-                zone.search_turn = false;
-                self.review(zone_id, names, now);
+                self.end_search(zone_id, now);
                 return None;
             };
             let names: BTreeSet<DnsName> = keys.iter().map(|key| key.name.clone()).collect();
@@ -40,19 +39,43 @@ impl Worker {
             let units: Vec<Unit> = planned
                 .filter(|unit| unit_key(unit).is_some_and(|key| keys.contains(key)))
                 .collect();
+            let others: BTreeSet<DnsName> = units
+                .iter()
+                .filter(|unit| unit.cluster().is_some_and(|of| !search.clusters().contains(of)))
+                .filter_map(|unit| unit_key(unit).map(|key| key.name.clone()))
+                .collect();
+            if !others.is_empty() {
+                // They were released or claimed since, and wait for another cluster's poison no longer.
+                search.release(&others);
+                self.note(zone_id, others);
+                continue;
+            }
             if units.is_empty() {
                 // The suspects are no longer wanted, or are there by now.
                 search.applied();
                 continue;
             }
-            let mut folder = Folder::new(FoldLimits::default(), tokens);
+            let mut folder = Folder::new(limits, u32::MAX);
             if units.iter().any(|unit| folder.try_add(unit).is_err()) {
+                // They have grown since they were refused: no call holds them together any more.
+                self.end_search(zone_id, now);
+                return None;
+            }
+            if folder.used().change_tokens > tokens {
                 // The suspects are tried together or the search learns nothing: wait for the tokens.
                 return Some(vec![]);
             }
             self.charge(&units);
             return Some(units);
         }
+    }
+
+    /// Ends the search that has its turn; its names are looked at again.
+    fn end_search(&mut self, zone_id: &ZoneId, now: Timestamp) {
+        let Some(zone) = self.zones.get_mut(zone_id) else { return };
+        let names = zone.searches.pop_front().map(Search::into_names).unwrap_or_default();
+        zone.search_turn = false;
+        self.review(zone_id, names, now);
     }
 
     /// Whether a search has the next turn of a zone; the one whose clusters were given least is the first then. A search and

@@ -52,7 +52,7 @@ fn change(zone: &mut ZoneWork, what: u8, number: u8, now: Timestamp) {
         8 => zone.listed_at = (number > 2).then_some(now),
         9 => zone.sweep_at = at,
         10 => {
-            zone.sync = (number > 2).then(|| SyncWatch {
+            zone.sync = (number > 2).then_some(SyncWatch {
                 change: AwaitedChange { sequence: 0, change_id: None, since: at },
                 ask_at: at,
                 asked: 0,

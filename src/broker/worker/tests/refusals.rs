@@ -3,10 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
-use super::world::{START, World, drive, refused, requests, wants, wants_for, www, zone_id};
+use super::world::{
+    START, World, drive, effect_of, refused, requests, wants, wants_for, www, zone_id,
+};
+use crate::broker::directory::Effect;
 use crate::broker::worker::{Message, Worker};
+use crate::core::limits::budget::{BucketConfig, BudgetConfig};
 use crate::core::planning::change::{Action, WireChange};
-use crate::core::testkit::name;
+use crate::core::testkit::{endpoint, name};
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::{BatchOutcome, CallError, Clock as _};
 
@@ -116,6 +120,60 @@ async fn a_thousand_poisons_of_one_cluster_keep_no_other_waiting() {
 }
 
 #[tokio::test]
+async fn a_name_that_became_another_cluster_s_leaves_the_search() {
+    let mut world = World::new(1, requests(1_000.0, 500.0));
+    let (mut worker, _view) = world.idle_worker().await;
+    refuse_bad(&world);
+    let theirs = wants(0, &owner("shared"), "192.0.2.1");
+    let poisons = (0..20).map(|n| wants(0, &owner(&format!("bad-{n}")), "192.0.2.1"));
+    worker.take(Message::Effects(poisons.chain([theirs.clone()]).collect()));
+    while calls(&world).len() < 2 {
+        go_on(&world, &mut worker, 100).await;
+    }
+    let Effect::Contribute { placement, name, held, .. } = theirs else { panic!() };
+    worker.take(Message::Effects(vec![
+        Effect::Withdraw { placement, name, held },
+        wants_for("west", 0, &owner("shared"), "192.0.2.2"),
+    ]));
+    let before = calls(&world).len();
+    go_on(&world, &mut worker, 20_000).await;
+    let shared = format!("{}.", owner("shared"));
+    let carried = calls(&world)[before..].iter().filter(|call| call.contains(&shared)).count();
+    assert_eq!((carried, applied(&world).contains("shared")), (1, true));
+}
+
+/// A record set of a routing policy at the name `swap`.
+fn routed(number: i64, property: &str, value: &str) -> Effect {
+    let mut endpoint = endpoint("routed", &owner("swap"), "A", &["192.0.2.1"]);
+    endpoint.key.set_identifier = format!("s{number}").as_str().into();
+    endpoint.properties.insert(property.into(), value.into());
+    effect_of("east", number, 0, &endpoint)
+}
+
+#[tokio::test]
+async fn a_change_that_the_account_s_bucket_never_holds_is_told_and_keeps_no_other_waiting() {
+    let changes = Some(BucketConfig { capacity: 6.0, refill_per_second: 5.0 });
+    let mut world = World::new(1, BudgetConfig { changes, ..requests(100.0, 50.0) });
+    let (mut worker, _view) = world.idle_worker().await;
+    let weights = (1..=3).map(|number| routed(number, "aws/weight", "10"));
+    worker.take(Message::Effects(weights.collect()));
+    go_on(&world, &mut worker, 5_000).await;
+    let sets: usize = world.provider.changes.lock().unwrap().iter().map(|(_, c)| c.len()).sum();
+    assert_eq!(sets, 3);
+    let places = [(1, "EU"), (2, "NA"), (3, "AS")];
+    let moved = places.map(|(n, place)| routed(n, "aws/geolocation-continent-code", place));
+    worker.take(Message::Effects(
+        moved.into_iter().chain([wants(0, &www(0), "192.0.2.1")]).collect(),
+    ));
+    go_on(&world, &mut worker, 5_000).await;
+    assert!(applied(&world).contains("www"), "{:?}", calls(&world));
+    let state = &worker.zones.get(&zone_id(0)).unwrap().state;
+    let (message, _) =
+        state.why(&name(&owner("swap")), world.clock.now()).unwrap().refused[0].clone();
+    assert!(message.contains("needs 6 change tokens") && message.contains("holds 5"), "{message}");
+}
+
+#[tokio::test]
 async fn a_full_zone_takes_no_creations_and_everything_else() {
     let mut world = World::new(1, requests(1_000.0, 500.0));
     world.store.hold(0, &owner("old"), "192.0.2.1");
@@ -146,12 +204,8 @@ async fn a_full_zone_takes_no_creations_and_everything_else() {
     assert_eq!(calls(&world).last().unwrap().len(), 1, "one goes to see");
     // Room is made: what waits goes out at once, a few at a time.
     *world.provider.refuses.lock().unwrap() = None;
-    let crate::broker::directory::Effect::Contribute { placement, name, held, .. } =
-        stored[1].clone()
-    else {
-        panic!()
-    };
-    let withdrawn = crate::broker::directory::Effect::Withdraw { placement, name, held };
+    let Effect::Contribute { placement, name, held, .. } = stored[1].clone() else { panic!() };
+    let withdrawn = Effect::Withdraw { placement, name, held };
     worker.take(Message::Effects(vec![withdrawn]));
     go_on(&world, &mut worker, 5_000).await;
     assert_eq!(applied(&world).len(), 7, "{:?}", calls(&world));

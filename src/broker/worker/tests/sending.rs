@@ -4,8 +4,13 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
 
-use super::world::{START, World, drive, requests, step, take_next, wants, www};
+use super::world::{
+    START, World, drive, effect_of, requests, step, take_next, wants, www, zone_id,
+};
+use crate::broker::worker::zone::compare::Page;
 use crate::broker::worker::{Message, Worker};
+use crate::core::planning::change::WireChange;
+use crate::core::testkit::{endpoint, name};
 use crate::core::time::Millis;
 use crate::ports::{BatchOutcome, Clock};
 
@@ -115,4 +120,36 @@ async fn a_batch_that_may_be_journalled_although_the_store_failed_is_not_sent_an
         (1, 1),
         "it is planned anew, under another id"
     );
+}
+
+#[tokio::test]
+async fn a_name_whose_change_vanished_while_it_waited_is_planned_again_when_its_target_is_there() {
+    let mut world = World::new(1, requests(100.0, 50.0));
+    let (mut worker, _view) = world.idle_worker().await;
+    let both =
+        [(1, "A", "192.0.2.1"), (2, "AAAA", "2001:db8::1")].map(|(arrival, rtype, target)| {
+            effect_of("east", arrival, 0, &endpoint("web", &www(0), rtype, &[target]))
+        });
+    worker.take(Message::Effects(both.into()));
+    drive(&mut worker).await;
+    let mut alias = endpoint("alias", &format!("alias.{}", &www(0)[4..]), "CNAME", &[&www(0)]);
+    alias.properties.insert("alias".into(), "true".into());
+    worker.take(Message::Effects(vec![effect_of("east", 3, 0, &alias)]));
+    worker.review_some();
+    let zone = worker.zones.get_mut(&zone_id(0)).unwrap();
+    assert!(!zone.backlog.is_empty(), "its target is there");
+    // The target goes, and nobody tells the alias.
+    let page = Page { from: None, until: None, sets: vec![] };
+    zone.state.compare(&page, START);
+    drive(&mut worker).await;
+    worker.note(&zone_id(0), [name(&www(0))]);
+    for _ in 0..8 {
+        world.clock.advance(Millis::from_secs(1));
+        drive(&mut worker).await;
+    }
+    let changes = world.provider.changes.lock().unwrap().clone();
+    let is_alias = |(_, changes): &(_, Vec<WireChange>)| {
+        changes.iter().any(|change| change.set.alias.is_some())
+    };
+    assert!(changes.iter().any(is_alias), "{changes:?}");
 }

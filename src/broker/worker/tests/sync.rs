@@ -20,6 +20,14 @@ fn wanted() -> (Effect, EndpointEntry) {
     (effect, held)
 }
 
+/// A worker takes what is wanted and does all that it can do now.
+async fn publishes(worker: &mut Worker) -> EndpointEntry {
+    let (effect, held) = wanted();
+    worker.take(Message::Effects(vec![effect]));
+    drive(worker).await;
+    held
+}
+
 fn progress(held: &EndpointEntry) -> Option<&'static str> {
     held.status()?.progress.as_ref().map(Progress::as_str)
 }
@@ -36,9 +44,7 @@ async fn what_was_found_to_be_done_is_in_sync_when_route_53_has_had_its_time() {
     let mut world = World::new(1, requests(100.0, 50.0));
     let (mut worker, _view) = world.idle_worker().await;
     world.provider.loses_answers.store(true, Ordering::Relaxed);
-    let (effect, held) = wanted();
-    worker.take(Message::Effects(vec![effect]));
-    drive(&mut worker).await;
+    let held = publishes(&mut worker).await;
     assert_eq!(progress(&held), Some("applied"));
     go_on(&world, &mut worker, Millis(PROPAGATION.0 - 1)).await;
     assert_eq!(progress(&held), Some("applied"), "its id is unknown, so it cannot be asked after");
@@ -52,9 +58,7 @@ async fn a_change_that_cannot_be_asked_after_for_an_hour_is_in_sync_when_it_can(
     let mut world = World::new(1, requests(100.0, 50.0));
     let (mut worker, _view) = world.idle_worker().await;
     world.provider.sync_unknown.store(true, Ordering::Relaxed);
-    let (effect, held) = wanted();
-    worker.take(Message::Effects(vec![effect]));
-    drive(&mut worker).await;
+    let held = publishes(&mut worker).await;
     let changes = world.provider.changes.lock().unwrap().clone();
     let made = changes.into_iter().flat_map(|(_, changes)| changes).map(|change| change.set);
     world.provider.held.lock().unwrap().extend(made);

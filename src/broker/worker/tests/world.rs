@@ -16,6 +16,7 @@ use crate::broker::rules::RulesInForce;
 use crate::broker::status::feedback::Feedback;
 use crate::broker::worker::{AccountSettings, AccountView, Discovered, Gate, Worker, WorkerParts};
 use crate::core::dns::record::{RawRecordSet, RecordKey};
+use crate::core::endpoint::Endpoint;
 use crate::core::endpoint::packed::{PackedEndpoint, PackedRecord};
 use crate::core::endpoint::verdict::{Placement, VerdictState};
 use crate::core::governance::ruleset::RulesDigest;
@@ -69,10 +70,10 @@ pub struct TestStore {
 impl TestStore {
     /// A record set of the cluster east, with its claim.
     pub fn hold(&self, zone: usize, owner: &str, target: &str) {
-        let wish =
+        let parsed =
             crate::core::endpoint::parsed::parse_endpoint(&endpoint("web", owner, "A", &[target]))
                 .unwrap();
-        let raw = wish.record_sets(&zone_id(zone), 300)[0].to_raw();
+        let raw = parsed.record_sets(&zone_id(zone), 300)[0].to_raw();
         let key = raw.key().unwrap();
         let packed = PackedRecord::pack(&key, &raw);
         let ownership = Ownership { cluster: cluster("east"), batch: BatchId(uuid::Uuid::nil()) };
@@ -439,15 +440,16 @@ pub fn wants(zone: usize, owner: &str, target: &str) -> Effect {
 
 /// A cluster wants an address at a name.
 pub fn wants_for(of: &str, zone: usize, owner: &str, target: &str) -> Effect {
+    effect_of(of, 1, zone, &endpoint("web", owner, "A", &[target]))
+}
+
+/// A cluster wants an endpoint in a zone.
+pub fn effect_of(of: &str, arrival: i64, zone: usize, endpoint: &Endpoint) -> Effect {
     Effect::Contribute {
         placement: Placement { account: account(), zone: zone_id(zone) },
-        name: name(owner),
+        name: name(&endpoint.key.dns_name),
         role: PlacementRole::Publishes,
-        held: EndpointEntry::new(
-            cluster(of),
-            1,
-            &PackedEndpoint::pack(&endpoint("web", owner, "A", &[target])),
-        ),
+        held: EndpointEntry::new(cluster(of), arrival, &PackedEndpoint::pack(endpoint)),
     }
 }
 

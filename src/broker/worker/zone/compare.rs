@@ -1,11 +1,11 @@
 //! Compares the zone state with what Route 53 holds: drift, foreign sets, and calls of ours that came late.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use super::name_state::Sighting;
-use super::{Late, LateDeletion, ZoneState};
+use super::{Late, ZoneState};
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::{RawRecordSet, RecordKey};
 use crate::core::endpoint::packed::PackedRecord;
@@ -17,6 +17,7 @@ use crate::ports::RecordWrite;
 
 /// How long after it was found not applied a lost call may still be carried out.
 pub const LATE_FOR: Millis = Millis::from_secs(900);
+
 /// A page of what Route 53 holds, from a name on.
 #[derive(Clone, Debug)]
 pub struct Page {
@@ -51,27 +52,22 @@ impl ZoneState {
     /// Notes a batch whose answer was lost and that was not there when it was read back; [`LATE_FOR`] counts from `since`. It may
     /// come late: a set that it creates is then ours and no foreign record, and one that it deletes is no drift.
     pub fn may_come_late(&mut self, batch: &Batch, since: Timestamp) {
-        self.late.retain(|_, late| late.until > since);
-        self.late_deletions.retain(|_, late| late.until > since);
+        for may_come in [&mut self.late, &mut self.late_deletions] {
+            may_come.retain(|_, calls| {
+                calls.retain(|late| late.until > since && late.owner.batch != batch.id);
+                !calls.is_empty()
+            });
+        }
         for change in batch.changes() {
-            if let (Some(raw), None) = (&change.before, &change.after) {
-                let late =
-                    LateDeletion { raw: raw.clone(), batch: batch.id, until: since + LATE_FOR };
-                self.late_deletions.insert(change.key.clone(), late);
-            }
-            if let Some(raw) = &change.after {
-                let owner = Ownership { cluster: change.cause.cluster.clone(), batch: batch.id };
-                let may_be_earlier =
-                    self.late.get(&change.key).is_some_and(|late| late.owner.batch != batch.id);
-                let late = Late {
-                    raw: raw.clone(),
-                    owner,
-                    until: since + LATE_FOR,
-                    may_be_earlier,
-                    has_come: false,
-                };
-                self.late.insert(change.key.clone(), late);
-            }
+            let (may_come, raw) = match (&change.before, &change.after) {
+                (_, Some(after)) => (&mut self.late, after),
+                (Some(before), None) => (&mut self.late_deletions, before),
+                (None, None) => continue,
+            };
+            let owner = Ownership { cluster: change.cause.cluster.clone(), batch: batch.id };
+            let (raw, until) = (raw.clone(), since + LATE_FOR);
+            let late = Late { raw, owner, until, has_come: false };
+            may_come.entry(change.key.clone()).or_default().push(late);
         }
     }
 
@@ -82,39 +78,42 @@ impl ZoneState {
         raw: &RawRecordSet,
         now: Timestamp,
     ) -> Option<Arc<Ownership>> {
-        let late = self.late.get(key).filter(|late| late.until > now && same(&late.raw, raw))?;
-        let owner = Arc::new(late.owner.clone());
-        self.late.remove(key);
-        Some(owner)
+        let calls = self.late.get_mut(key)?;
+        // Where several calls may have made it, the others are still to come.
+        let which = calls.iter().position(|late| late.until > now && same(&late.raw, raw))?;
+        Some(Arc::new(calls.remove(which).owner))
     }
 
-    /// A call is carried out whole or not at all, so one set that a lost call made shows that the rest was made too.
+    /// A call is carried out whole or not at all, so one set that only this lost call makes shows that the rest was made too.
     fn note_what_came(&mut self, held: &BTreeMap<RecordKey, RawRecordSet>, now: Timestamp) {
-        let is_there = |(key, late): &(&RecordKey, &Late)| {
+        let made_here = |(key, calls): (&RecordKey, &Vec<Late>)| {
+            let raw = held.get(key)?;
             let is_known = self.sighting(key).is_some_and(Sighting::is_there);
-            late.until > now
-                && !late.may_be_earlier
-                && !is_known
-                && held.get(*key).is_some_and(|raw| same(&late.raw, raw))
+            let mut makers = calls.iter().filter(|late| late.until > now && same(&late.raw, raw));
+            let (first, second) = (makers.next()?, makers.next());
+            (!is_known && second.is_none()).then_some(first.owner.batch)
         };
-        let came: BTreeSet<BatchId> =
-            self.late.iter().filter(is_there).map(|(_, late)| late.owner.batch).collect();
+        let came: BTreeSet<BatchId> = self.late.iter().filter_map(made_here).collect();
         self.late
             .values_mut()
+            .flatten()
             .filter(|late| came.contains(&late.owner.batch))
             .for_each(|late| late.has_come = true);
     }
 
     /// The lost calls that were not carried out, as far as a page tells: something that it covers is not as they would leave it.
     fn not_come(&self, page: &Page, held: &BTreeMap<RecordKey, RawRecordSet>) -> BTreeSet<BatchId> {
-        let holds = |key: &RecordKey, raw| held.get(key).is_some_and(|held| same(held, raw));
-        let unmade = self.late.iter().filter_map(|(key, late)| {
-            (page.speaks_of(&key.name) && !holds(key, &late.raw)).then_some(late.owner.batch)
-        });
-        let undeleted = self.late_deletions.iter().filter_map(|(key, late)| {
-            (page.speaks_of(&key.name) && holds(key, &late.raw)).then_some(late.batch)
-        });
-        unmade.chain(undeleted).collect()
+        let holds =
+            |key: &RecordKey, raw: &RawRecordSet| held.get(key).is_some_and(|held| same(held, raw));
+        let such = |may_come: &HashMap<RecordKey, Vec<Late>>, is_held: bool| -> BTreeSet<BatchId> {
+            let spoken_of = may_come.iter().filter(|(key, _)| page.speaks_of(&key.name));
+            spoken_of
+                .flat_map(|(key, calls)| calls.iter().map(move |late| (key, late)))
+                .filter(|(key, late)| holds(key, &late.raw) == is_held)
+                .map(|(_, late)| late.owner.batch)
+                .collect()
+        };
+        &such(&self.late, false) | &such(&self.late_deletions, true)
     }
 
     /// Whether a lost call of ours deleted a missing set. Only another writer's deletion of the very same set looks alike.
@@ -125,20 +124,19 @@ impl ZoneState {
         not_come: &BTreeSet<BatchId>,
         now: Timestamp,
     ) -> bool {
-        let went = self.late_deletions.get(key).is_some_and(|late| {
+        let Some(calls) = self.late_deletions.get_mut(key) else { return false };
+        let went = calls.iter().position(|late| {
             late.until > now
-                && !not_come.contains(&late.batch)
+                && !not_come.contains(&late.owner.batch)
                 && same(&late.raw, &old.record.unpack(key))
         });
-        if went {
-            self.late_deletions.remove(key);
-        }
-        went
+        went.map(|which| calls.remove(which)).is_some()
     }
 
     /// The ownership of a set that a lost call of ours made late and unseen, and that another writer then changed.
     fn came_late_and_changed(&mut self, key: &RecordKey, now: Timestamp) -> Option<Arc<Ownership>> {
-        let late = self.late.get(key).filter(|late| late.until > now && late.has_come)?;
+        let mut calls = self.late.get(key)?.iter();
+        let late = calls.find(|late| late.until > now && late.has_come)?;
         Some(Arc::new(late.owner.clone()))
     }
 
@@ -192,7 +190,9 @@ impl ZoneState {
             self.note(key, seen, now, &mut diff);
         }
         // Nothing more is to come of a call that was carried out.
-        self.late.retain(|key, late| !late.has_come || !page.speaks_of(&key.name));
+        for (_, calls) in self.late.iter_mut().filter(|(key, _)| page.speaks_of(&key.name)) {
+            calls.retain(|late| !late.has_come);
+        }
         diff
     }
 

@@ -48,14 +48,13 @@ use refusals::{Refusal, Refusals};
 use statuses::LookedAt;
 pub use why::NameReport;
 
-/// A record set that a lost call of ours may still create.
+/// A record set that a lost call of ours may still create or delete.
 #[derive(Clone, Debug)]
 pub(super) struct Late {
+    /// As the call makes it, or is to find it: Route 53 deletes nothing else.
     pub(super) raw: RawRecordSet,
     pub(super) owner: Ownership,
     pub(super) until: Timestamp,
-    /// An earlier lost call of ours may make it too: that it is there says nothing of this one.
-    pub(super) may_be_earlier: bool,
     /// Another set of the call was seen: the call was carried out, and this set was there too.
     pub(super) has_come: bool,
 }
@@ -71,15 +70,6 @@ pub struct Review {
     pub adopted: Vec<RecordWrite>,
     /// Other names to look at, since they wait for this one.
     pub others: BTreeSet<DnsName>,
-}
-
-/// A record set that a lost call of ours may still delete.
-#[derive(Clone, Debug)]
-pub(super) struct LateDeletion {
-    /// As the call was to find it: Route 53 deletes nothing else.
-    pub(super) raw: RawRecordSet,
-    pub(super) batch: BatchId,
-    pub(super) until: Timestamp,
 }
 
 /// Counts of a zone's record sets and refusals.
@@ -116,9 +106,9 @@ pub struct ZoneState {
     /// Whether the zone is full.
     pub(in crate::broker::worker) quota: ZoneQuota,
     /// Record sets that lost calls of ours may still create.
-    pub(super) late: HashMap<RecordKey, Late>,
+    pub(super) late: HashMap<RecordKey, Vec<Late>>,
     /// Record sets that lost calls of ours may still delete.
-    pub(super) late_deletions: HashMap<RecordKey, LateDeletion>,
+    pub(super) late_deletions: HashMap<RecordKey, Vec<Late>>,
     /// How many names and sets are in which state.
     counts: ZoneCounts,
     /// Equal statuses, kept once.

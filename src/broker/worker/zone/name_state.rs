@@ -232,7 +232,7 @@ impl NameState {
         let contribution = |held: &EndpointEntry| {
             let endpoint = held.endpoint();
             let leaves = self.is_leaving(held.arrival());
-            let wish = if held.is_retained() || leaves {
+            let parsed = if held.is_retained() || leaves {
                 None
             } else {
                 parse_endpoint(&endpoint).ok().map(Arc::new)
@@ -241,7 +241,7 @@ impl NameState {
                 cluster: held.cluster().clone(),
                 arrival: held.arrival(),
                 endpoint: Arc::new(endpoint),
-                wish,
+                parsed,
                 leaves,
             }
         };

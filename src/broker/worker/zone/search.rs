@@ -126,6 +126,18 @@ impl Search {
         open.filter_map(|index| self.parts.get(index)).flatten().cloned().collect()
     }
 
+    /// Takes out names that are another cluster's by now, which has nothing to do with what was refused.
+    pub fn release(&mut self, names: &BTreeSet<DnsName>) {
+        self.names.retain(|name| !names.contains(name));
+        for part in &mut self.parts {
+            part.retain(|key| !names.contains(&key.name));
+        }
+        let parts = self.parts.iter().enumerate();
+        let emptied: Vec<usize> =
+            parts.filter(|(_, part)| part.is_empty()).map(|(index, _)| index).collect();
+        self.bisection.settle(&emptied);
+    }
+
     /// Takes out units that are judged without a try.
     pub fn settle(&mut self, keys: &BTreeSet<RecordKey>) {
         let parts = self.parts.iter().enumerate();
@@ -186,6 +198,18 @@ mod tests {
             (search.of, next(&search)),
             (SearchStage::Units, vec!["a.example.com".to_owned()])
         );
+    }
+
+    #[test]
+    fn a_name_that_is_released_is_tried_no_more_and_the_others_are() {
+        let units =
+            ["a", "b", "c"].map(|label| unit("east", &format!("{label}.example.com"), None));
+        let mut search = Search::new(&units, "something is wrong");
+        search.release(&[name("b.example.com")].into());
+        assert!(!search.holds(&name("b.example.com")) && search.len() == 2);
+        assert_eq!(next(&search), ["a.example.com", "c.example.com"]);
+        search.applied();
+        assert!(search.next_keys().is_none());
     }
 
     #[test]

@@ -244,6 +244,52 @@ fn what_a_lost_call_of_ours_made_late_is_ours() {
     }
 }
 
+/// A batch of one change whose answer was lost.
+fn lost(number: u128, before: Option<RawRecordSet>, after: Option<RawRecordSet>) -> Batch {
+    let cause = Cause { motive: Motive::Wanted, cluster: cluster("east"), endpoints: vec![] };
+    let key = before.as_ref().or(after.as_ref()).unwrap().key().unwrap();
+    let units = vec![Unit { changes: vec![Change { key, before, after, cause }] }];
+    Batch {
+        id: BatchId(uuid::Uuid::from_u128(number)),
+        account: zone_context().placement.account,
+        zone: zone_context().placement.zone,
+        planned_at: NOW,
+        wire: fold::wire_order(&units),
+        units,
+    }
+}
+
+#[test]
+fn what_lost_calls_make_one_after_the_other_is_ours_each_time() {
+    let mut state = state();
+    for (number, target) in ["192.0.2.1", "192.0.2.2", "192.0.2.1"].into_iter().enumerate() {
+        state.may_come_late(&lost(number as u128, None, Some(raw(target))), NOW);
+    }
+    let mut came = |target| {
+        state.compare(&page(vec![raw(target)]), NOW);
+        let is_ours = state.records(None, 1)[0].1.owner.is_some();
+        state.compare(&page(vec![]), NOW);
+        state.observe(&raw(target).key().unwrap(), None);
+        is_ours
+    };
+    let targets = ["192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.2"];
+    assert_eq!(targets.map(&mut came), [true, true, false, true, false]);
+}
+
+#[test]
+fn what_lost_calls_delete_one_after_the_other_is_no_drift_each_time() {
+    let mut state = state();
+    wants(&mut state, "east", 1, "192.0.2.1");
+    for number in 7..9 {
+        state.may_come_late(&lost(number, Some(raw("192.0.2.1")), None), NOW);
+    }
+    let mut goes = || {
+        send(&mut state);
+        state.compare(&page(vec![]), NOW).drifted.is_empty()
+    };
+    assert_eq!([goes(), goes(), goes()], [true, true, false]);
+}
+
 #[test]
 fn what_a_lost_call_of_ours_deletes_late_is_no_drift() {
     let www = name("www.example.com");

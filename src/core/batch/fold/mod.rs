@@ -23,12 +23,14 @@ pub struct FoldLimits {
     pub value_chars: usize,
     /// Elements of the call.
     pub changes: usize,
+    /// Tokens that the account's bucket of changes holds when it is full.
+    pub change_tokens: usize,
 }
 
 impl Default for FoldLimits {
-    /// Route 53's limits for one ChangeResourceRecordSets request.
+    /// Route 53's limits for one ChangeResourceRecordSets request, and a budget that bounds none.
     fn default() -> Self {
-        Self { records: 1_000, value_chars: 32_000, changes: 4_000 }
+        Self { records: 1_000, value_chars: 32_000, changes: 4_000, change_tokens: usize::MAX }
     }
 }
 
@@ -61,6 +63,11 @@ impl Cost {
             (Limit::Records, self.records, limits.records),
             (Limit::ValueChars, self.value_chars, limits.value_chars),
             (Limit::Changes, self.changes, limits.changes),
+            (
+                Limit::ChangeTokens,
+                usize::try_from(self.change_tokens).unwrap_or(usize::MAX),
+                limits.change_tokens,
+            ),
         ]
         .into_iter()
         .find(|(_, needed, most)| needed > most)
@@ -78,7 +85,7 @@ pub enum Limit {
     ValueChars,
     /// Elements.
     Changes,
-    /// Tokens that are there now.
+    /// Tokens of the account's bucket of changes.
     ChangeTokens,
 }
 
@@ -91,14 +98,21 @@ impl Limit {
             Self::ChangeTokens => "change tokens",
         }
     }
+
+    /// Who sets the limit, and how to keep it.
+    fn bounded_by(self, most: usize) -> String {
+        match self {
+            Self::ChangeTokens => format!(
+                "the account's bucket of changes holds {most}: raise its capacity, or spread the record sets over more names"
+            ),
+            _ => format!("Route 53 accepts {most} at most: spread its values over more names"),
+        }
+    }
 }
 
 /// A unit that no call can hold. It needs a person: make the endpoints that want it smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
-#[error(
-    "the change needs {needed} {} in one call and Route 53 accepts {most} at most: spread its values over more names",
-    which.noun()
-)]
+#[error("the change needs {needed} {} in one call and {}", which.noun(), which.bounded_by(*most))]
 pub struct TooLarge {
     /// The first limit that it breaks.
     pub which: Limit,

@@ -147,6 +147,20 @@ fn route_53_s_limits_hold_to_the_last_record_and_character() {
 }
 
 #[test]
+fn a_unit_that_the_account_s_bucket_never_holds_is_reported_with_what_to_raise() {
+    let limits = FoldLimits { change_tokens: 3, ..FoldLimits::default() };
+    let one = |n: u32| unit([(None, Some(values(&format!("n{n}"), &["192.0.2.1"])))]);
+    let four = unit((0..4).map(|n| (None, Some(values(&format!("n{n}"), &["192.0.2.1"])))));
+    assert_eq!(
+        Folder::new(limits, 1).try_add(&four).unwrap_err().to_string(),
+        "the change needs 4 change tokens in one call and the account's bucket of changes holds 3: raise its capacity, or spread the record sets over more names"
+    );
+    let mut folder = Folder::new(limits, u32::MAX);
+    (0..3).for_each(|n| folder.try_add(&one(n)).unwrap());
+    assert_eq!(folder.try_add(&one(3)), Err(NotAdded::Full(Limit::ChangeTokens)));
+}
+
+#[test]
 fn a_unit_that_no_call_can_hold_is_reported_as_such() {
     let huge = unit([(None, Some(values("a", &["x"; 1_001])))]);
     let refusal = Folder::new(FoldLimits::default(), u32::MAX).try_add(&huge).unwrap_err();
@@ -212,7 +226,7 @@ proptest! {
     #[test]
     fn a_fold_takes_or_leaves_whole_units_and_stays_inside_all_limits(
         units in any_units(),
-        limits in (1usize..25, 1usize..150, 1usize..20).prop_map(|(records, value_chars, changes)| FoldLimits { records, value_chars, changes }),
+        limits in (1usize..25, 1usize..150, 1usize..20).prop_map(|(records, value_chars, changes)| FoldLimits { records, value_chars, changes, ..FoldLimits::default() }),
         change_tokens in 0u32..25,
     ) {
         let mut folder = Folder::new(limits, change_tokens);

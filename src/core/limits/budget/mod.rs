@@ -348,18 +348,19 @@ impl Budget {
         }
     }
 
+    /// The most changes that a call can ever carry; `u32::MAX` where changes have no bucket.
+    pub fn most_changes(&self) -> u32 {
+        let bucket = self.buckets.iter().find(|bucket| bucket.kind == Kind::Changes);
+        let most = bucket.map(|bucket| u32::try_from(bucket.capacity / TOKEN).unwrap_or(u32::MAX));
+        most.unwrap_or(u32::MAX).max(1)
+    }
+
     /// When the last of `calls` change calls would have gone out, if they carry `changes` changes in equal parts, nothing else
     /// is spent and the refill stays as it is. More calls are assumed if a call would be larger than the bucket. The end of time
     /// if nothing flows in.
     pub fn predict(&mut self, now: Timestamp, calls: u32, changes: u32) -> Timestamp {
         self.fill(now);
-        let most = self
-            .buckets
-            .iter()
-            .find(|bucket| bucket.kind == Kind::Changes)
-            .map(|bucket| bucket.capacity / TOKEN);
-        let most = most.map_or(u32::MAX, |most| u32::try_from(most).unwrap_or(u32::MAX)).max(1);
-        let calls = calls.max(changes.div_ceil(most));
+        let calls = calls.max(changes.div_ceil(self.most_changes()));
         if calls == 0 {
             return now;
         }
