@@ -490,7 +490,7 @@ mod tests {
         ) {
             let first = text.chars().next().filter(|first| *first != '.');
             let escaped = first.map_or(text.clone(), |first| format!("\\{:03o}{}", first as u32, &text[1..]));
-            prop_assert_eq!(DnsName::parse(&format!("{text}{dot}")).ok(), DnsName::parse(&escaped).ok());
+            prop_assert_eq!(DnsName::parse(&format!("{text}{dot}")).ok(), DnsName::parse(&format!("{escaped}{dot}")).ok());
         }
 
         #[test]
