@@ -141,9 +141,8 @@ pub async fn list(
     Params(params): Params<ListParams>,
 ) -> Result<Response, ApiError> {
     let now = Arc::clone(&state.broker.rules.borrow());
-    let of_kind = |rule: &&Arc<CoreRule>| {
-        params.kind.is_none_or(|KindParam(kind)| kind == rule.spec.kind())
-    };
+    let of_kind =
+        |rule: &&Arc<CoreRule>| params.kind.is_none_or(|KindParam(kind)| kind == rule.spec.kind());
     let mut rules: Vec<Rule> =
         now.governance.rules().iter().filter(of_kind).map(|rule| Rule::of(rule)).collect();
     let place = |rule: &Rule| (rule.kind.clone(), rule.name.clone());
@@ -255,7 +254,8 @@ pub async fn post(
             .map(RuleChange::Put)
             .map_err(|error| ApiError::BadBody(format!("put[{index}] is no rule: {error}")))
     });
-    let delete = body.delete.iter().map(|rule| Ok(RuleChange::Delete(rule_id(&rule.kind, &rule.name)?)));
+    let delete =
+        body.delete.iter().map(|rule| Ok(RuleChange::Delete(rule_id(&rule.kind, &rule.name)?)));
     let changes: Vec<RuleChange> = put.chain(delete).collect::<Result<_, ApiError>>()?;
     if params.preview {
         let now = Arc::clone(&state.broker.rules.borrow());
@@ -285,7 +285,9 @@ fn if_match(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
     }
     let number = text.trim_matches('"').parse().ok();
     number.map(Some).ok_or_else(|| {
-        ApiError::BadParameter("If-Match takes the ETag of an answer about rules, such as \"7\"".to_owned())
+        ApiError::BadParameter(
+            "If-Match takes the ETag of an answer about rules, such as \"7\"".to_owned(),
+        )
     })
 }
 

@@ -326,7 +326,8 @@ impl Broker {
         // From here on another replica's rules are heard of.
         let (store, clock) = (Arc::clone(&wiring.store), Arc::clone(&parts.clock));
         let (rules_keeper, rules) =
-            RulesKeeper::begin(store, clock, parts.rules.clone(), governed(&parts.clusters)).await?;
+            RulesKeeper::begin(store, clock, parts.rules.clone(), governed(&parts.clusters))
+                .await?;
         let factory = wiring.worker_factory(&parts, feed.clone(), discovered, rules.clone());
         let (mut manager, standing) = wiring.lease_manager(&parts, factory);
         let start = Start {

@@ -56,13 +56,17 @@ pub enum Command {
     #[command(after_help = "Example:\n  zonefold reroute dev.example.com --below")]
     Reroute(reroute::RerouteArgs),
     /// Show the rules: who owns which name, and who may publish it
-    #[command(after_help = "Examples:\n  zonefold get grants\n  zonefold get --documents yaml > rules.yaml")]
+    #[command(
+        after_help = "Examples:\n  zonefold get grants\n  zonefold get --documents yaml > rules.yaml"
+    )]
     Get(rules::GetArgs),
     /// Write rules to the store: all in the files, or none
     #[command(after_help = "Example:\n  zonefold apply -f rules/ --preview")]
     Apply(rules::ApplyArgs),
     /// Remove a rule from the store
-    #[command(after_help = "Example:\n  zonefold delete grant shop-in-dev-east --reason \"the shop has moved\"")]
+    #[command(
+        after_help = "Example:\n  zonefold delete grant shop-in-dev-east --reason \"the shop has moved\""
+    )]
     Delete(rules::DeleteArgs),
     /// What is done about a cluster without its agent
     #[command(subcommand)]

@@ -119,7 +119,10 @@ pub struct ApplyArgs {
 /// A file is refused, with its line; the broker cannot be reached, or refuses.
 pub async fn apply(args: ApplyArgs) -> anyhow::Result<ExitCode> {
     let files = RuleFiles::read_all(&args.file).map_err(anyhow::Error::from)?;
-    anyhow::ensure!(!files.rules.is_empty(), "no rule is in these files: see docs/governance.md for examples");
+    anyhow::ensure!(
+        !files.rules.is_empty(),
+        "no rule is in these files: see docs/governance.md for examples"
+    );
     let put = files.rules.iter().map(|rule| rule.document()).collect::<Result<_, _>>()?;
     send(&args.write, &RuleChanges { put, delete: vec![] }).await
 }
@@ -158,7 +161,9 @@ async fn send(args: &WriteArgs, changes: &RuleChanges) -> anyhow::Result<ExitCod
         .context("nothing is changed")?;
     let preview = args.preview;
     args.read.write(&set, |set, _| match preview {
-        true => format!("set {} would count, of {} rules; nothing is changed\n", set.number, set.rules),
+        true => {
+            format!("set {} would count, of {} rules; nothing is changed\n", set.number, set.rules)
+        }
         false => format!("set {} counts, of {} rules\n", set.number, set.rules),
     })?;
     Ok(ExitCode::SUCCESS)

@@ -102,10 +102,11 @@ impl RuleFiles {
     }
 
     fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {
-        let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+        let unreadable = |reason| ConfigError::Unreadable { path: path.to_owned(), reason };
         let length = std::fs::metadata(path).map_err(unreadable)?.len();
         if length > MAX_FILE_OCTETS {
-            let reason = format!("the file has {length} octets; {MAX_FILE_OCTETS} are read at most");
+            let reason =
+                format!("the file has {length} octets; {MAX_FILE_OCTETS} are read at most");
             let source = std::io::Error::new(std::io::ErrorKind::FileTooLarge, reason);
             return Err(unreadable(source));
         }
@@ -158,7 +159,7 @@ impl RuleFiles {
 }
 
 fn files_of(folder: &Path) -> Result<Vec<PathBuf>, ConfigError> {
-    let unreadable = |source| ConfigError::Unreadable { path: folder.to_owned(), source };
+    let unreadable = |reason| ConfigError::Unreadable { path: folder.to_owned(), reason };
     let mut paths = vec![];
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();

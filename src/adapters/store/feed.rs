@@ -238,7 +238,8 @@ impl Told {
             }
             (ASK, _) => Self::Other(News::Ask),
             (RULES, Some(bytes)) => {
-                let number = bytes.try_into().map_err(|error| corrupt("entry of the feed", error))?;
+                let number =
+                    bytes.try_into().map_err(|error| corrupt("entry of the feed", error))?;
                 Self::Other(News::Rules(u64::from_be_bytes(number)))
             }
             // News of a newer release that this one does not know.

@@ -21,8 +21,8 @@ use super::page::MissingPart;
 use super::peers::{Asker, Onward, Peers, Worked};
 use super::problem::{ApiError, Problem};
 use super::records::Record;
-use super::rules::RuleReference;
 use super::request::{NoParams, Params, identifier};
+use super::rules::RuleReference;
 use super::values::{RecordSet, Time, ZoneReference, visibilities};
 use crate::broker::directory::Directory;
 use crate::broker::directory::entry::EndpointEntry;
@@ -165,8 +165,13 @@ pub async fn get(
 ) -> Result<Json<Name>, ApiError> {
     let name: DnsName = identifier(&fqdn)?;
     let rules = Arc::clone(&state.broker.rules.borrow().governance);
-    let mut zones: Vec<NameInZone> =
-        state.broker.why(&name).await.into_iter().map(|known| in_zone(known, &name, &rules)).collect();
+    let mut zones: Vec<NameInZone> = state
+        .broker
+        .why(&name)
+        .await
+        .into_iter()
+        .map(|known| in_zone(known, &name, &rules))
+        .collect();
     let mut missing = vec![];
     if asker == Asker::Anybody {
         let (others, between) = who_else(&state.peers, &state.broker.directory, &name);

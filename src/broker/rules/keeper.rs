@@ -172,7 +172,8 @@ impl RulesKeeper {
             return Ok(());
         }
         info!(number, rules = governance.rules().len(), "rules are in force");
-        self.in_force.send_replace(Arc::new(RulesInForce { governance: Arc::new(governance), behind }));
+        self.in_force
+            .send_replace(Arc::new(RulesInForce { governance: Arc::new(governance), behind }));
         Ok(())
     }
 

@@ -66,7 +66,9 @@ pub enum ApplyError {
     #[error("there is no {0}")]
     NotFound(RuleId),
     /// Other rules count by now than those that the caller looked at.
-    #[error("the rules have changed since number {expected}: number {number} counts now; look again")]
+    #[error(
+        "the rules have changed since number {expected}: number {number} counts now; look again"
+    )]
     Outdated {
         /// The number that the caller named.
         expected: u64,

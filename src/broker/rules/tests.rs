@@ -43,7 +43,11 @@ impl Replica {
         Self { messages, in_force }
     }
 
-    async fn apply(&self, changes: Vec<RuleChange>, expected: Option<u64>) -> Result<u64, ApplyError> {
+    async fn apply(
+        &self,
+        changes: Vec<RuleChange>,
+        expected: Option<u64>,
+    ) -> Result<u64, ApplyError> {
         let (reply, answer) = oneshot::channel();
         let by = ChangedBy { who: "ann".to_owned(), reason: Some("a test".to_owned()) };
         let message = RulesMessage::Apply { changes, expected, by, reply };

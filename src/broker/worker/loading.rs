@@ -102,6 +102,7 @@ impl Worker {
             None => StartLevel::Full,
         };
         let (view, viewed) = watch::channel(Arc::new(AccountView::empty(&parts.settings, now)));
+        let governance = Arc::new(parts.rules.borrow().governance.at(now));
         let mut worker = Self {
             budget: Budget::new(&parts.settings.budget, start, now),
             provider: Arc::new(LeasedProvider::new(parts.provider, parts.lease.clone())),
@@ -115,7 +116,7 @@ impl Worker {
             share: FairShare::default(),
             health: Health::Starting,
             failures: 0,
-            governance: Arc::new(parts.rules.borrow().governance.at(now)),
+            governance,
             rules: parts.rules,
             zones: Zones::default(),
             reviews: Reviews::default(),

@@ -305,8 +305,13 @@ impl Worker {
         self.dirty_view = true;
     }
 
-    /// Has every zone decide by what the rules of governance say now.
+    /// Has every zone decide by what the rules of governance say now, if that is not what they said before.
     fn govern(&mut self, now: Timestamp) {
+        let has_ended = self.governance.next_change().is_some_and(|at| at <= now);
+        // It is closed when the broker ends.
+        if !has_ended && !self.rules.has_changed().unwrap_or(false) {
+            return;
+        }
         self.governance = Arc::new(self.rules.borrow_and_update().governance.at(now));
         for zone_id in self.zones.ids() {
             if let Some(zone) = self.zones.get_mut(&zone_id) {

@@ -38,7 +38,10 @@ impl Rule {
     ///
     /// # Errors
     /// A key is unknown or missing, or a value is of another form.
-    pub fn from_json(document: &serde_json::Value, home: RuleHome) -> Result<Self, serde_json::Error> {
+    pub fn from_json(
+        document: &serde_json::Value,
+        home: RuleHome,
+    ) -> Result<Self, serde_json::Error> {
         let KindOnly { kind } = KindOnly::deserialize(document)?;
         Self::read(kind, &JsonDocument(document), home)
     }

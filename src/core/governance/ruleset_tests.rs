@@ -170,7 +170,6 @@ fn a_rule_that_is_written_out_reads_back_as_it_was() {
             json!({ "sink": { "slack": { "urlFile": "/run/slack" } }, "topics": ["holds"] }),
         ),
     ] {
-        let document = Json(rule.document().unwrap());
-        assert_eq!(Rule::read(rule.spec.kind(), &document, RuleHome::Store).unwrap(), rule);
+        assert_eq!(Rule::from_json(&rule.document().unwrap(), RuleHome::Store).unwrap(), rule);
     }
 }

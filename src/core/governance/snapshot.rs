@@ -86,7 +86,7 @@ impl Governance {
     pub fn entitlement(
         &self,
         zone: &DnsName,
-        wish: &ParsedEndpoint,
+        parsed: &ParsedEndpoint,
         cluster: &ClusterId,
         namespace: &str,
     ) -> Entitlement {
@@ -94,8 +94,8 @@ impl Governance {
             return Entitlement::Open;
         };
         let mut found = Entitlement::Open;
-        for rtype in &wish.types {
-            let asked = Asked { zone, name: &wish.name, rtype: *rtype, cluster, namespace };
+        for rtype in &parsed.types {
+            let asked = Asked { zone, name: &parsed.name, rtype: *rtype, cluster, namespace };
             let next = self.rules.entitlement(asked, self.at);
             match next {
                 Entitlement::Refused(_) => return next,
@@ -134,8 +134,9 @@ mod tests {
     }
 
     fn asked(governance: &Governance, by: &str, namespace: &str) -> Entitlement {
-        let wish = parse_endpoint(&endpoint("web", "www.example.com", "A", &["192.0.2.1"])).unwrap();
-        governance.entitlement(&name("example.com"), &wish, &cluster(by), namespace)
+        let parsed =
+            parse_endpoint(&endpoint("web", "www.example.com", "A", &["192.0.2.1"])).unwrap();
+        governance.entitlement(&name("example.com"), &parsed, &cluster(by), namespace)
     }
 
     #[test]

@@ -9,9 +9,9 @@ use crate::core::governance::entitlement::{Entitlement, Nearly, NotGranted};
 pub(super) fn bar(
     input: &NameInput<'_>,
     contribution: &Contribution,
-    wish: &ParsedEndpoint,
+    parsed: &ParsedEndpoint,
 ) -> Option<Verdict> {
-    let Entitlement::Refused(why) = entitlement(input, contribution, wish) else { return None };
+    let Entitlement::Refused(why) = entitlement(input, contribution, parsed) else { return None };
     let text = format!("{}; what is published already stays", told(input, contribution, &why));
     Some(Verdict::waiting(Reason::NotGranted, text, Some(input.zone.placement.clone())))
 }
@@ -23,8 +23,8 @@ pub(super) fn report(input: &NameInput<'_>, decision: &mut NameDecision) {
     });
     for (index, verdict) in accepted {
         let contribution = &input.contributions[*index];
-        let wish = contribution.wish.as_ref();
-        let found = wish.map(|wish| entitlement(input, contribution, wish));
+        let parsed = contribution.parsed.as_ref();
+        let found = parsed.map(|parsed| entitlement(input, contribution, parsed));
         if let Some(Entitlement::Reported(why)) = found {
             let text = told(input, contribution, &why);
             verdict.message = format!("under `claims: granted` it would wait: {text}");
@@ -35,10 +35,10 @@ pub(super) fn report(input: &NameInput<'_>, decision: &mut NameDecision) {
 fn entitlement(
     input: &NameInput<'_>,
     contribution: &Contribution,
-    wish: &ParsedEndpoint,
+    parsed: &ParsedEndpoint,
 ) -> Entitlement {
     let namespace = &contribution.endpoint.key.namespace;
-    input.zone.governance.entitlement(&input.zone.apex, wish, &contribution.cluster, namespace)
+    input.zone.governance.entitlement(&input.zone.apex, parsed, &contribution.cluster, namespace)
 }
 
 fn told(input: &NameInput<'_>, contribution: &Contribution, why: &NotGranted) -> String {

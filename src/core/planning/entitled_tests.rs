@@ -66,7 +66,8 @@ fn verdict(decision: &NameDecision, index: usize) -> &Verdict {
 
 #[test]
 fn a_name_that_is_granted_goes_to_who_has_the_grant_and_not_to_who_came_first() {
-    let decision = decide(&zone("granted", vec![grant("west", serde_json::json!({}))]), None, &both());
+    let decision =
+        decide(&zone("granted", vec![grant("west", serde_json::json!({}))]), None, &both());
     assert_eq!(decision.holder, Some(cluster("west")));
     assert_eq!(verdict(&decision, 1).state, VerdictState::Accepted);
     let refused = verdict(&decision, 0);
@@ -92,7 +93,10 @@ fn who_loses_the_grant_keeps_the_name_and_what_it_published() {
 fn a_grant_that_is_nearly_right_is_named() {
     for (more, said) in [
         (serde_json::json!({ "namespaces": ["pay"] }), "(the Grant east is for other namespaces)"),
-        (serde_json::json!({ "recordTypes": ["TXT"] }), "(the Grant east is for other record types)"),
+        (
+            serde_json::json!({ "recordTypes": ["TXT"] }),
+            "(the Grant east is for other record types)",
+        ),
     ] {
         let decision = decide(&zone("granted", vec![grant("east", more)]), None, &both());
         assert!(verdict(&decision, 0).message.contains(said), "{}", verdict(&decision, 0).message);
@@ -106,7 +110,8 @@ fn under_report_the_first_has_the_name_and_hears_what_would_be_refused() {
     let accepted = verdict(&decision, 0);
     assert_eq!(accepted.state, VerdictState::Accepted);
     assert!(accepted.message.starts_with("under `claims: granted` it would wait: no grant gives"));
-    let decision = decide(&zone("report", vec![grant("east", serde_json::json!({}))]), None, &both());
+    let decision =
+        decide(&zone("report", vec![grant("east", serde_json::json!({}))]), None, &both());
     assert_eq!(verdict(&decision, 0).message, "");
 }
 

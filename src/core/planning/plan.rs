@@ -221,7 +221,9 @@ impl Planner<'_> {
         let input = self.input;
         let (cluster, endpoints) = match (input.decision.desired.get(key), input.observed.get(key))
         {
-            (Some(desired), _) => (self.cluster_of(desired).cloned(), self.endpoints(&desired.from)),
+            (Some(desired), _) => {
+                (self.cluster_of(desired).cloned(), self.endpoints(&desired.from))
+            }
             (None, Some(observed)) => {
                 let owner = observed.owner.as_ref().map(|owner| owner.cluster.clone());
                 // Another cluster's endpoint that waited here had no part in the set.
@@ -238,7 +240,7 @@ impl Planner<'_> {
     }
 
     /// The cluster that a wanted set is for: of those that share it, the one that came first.
-    fn cluster_of(&self, desired: &Desired) -> Option<&'a ClusterId> {
+    fn cluster_of(&self, desired: &Desired) -> Option<&ClusterId> {
         let first = self.input.contributions.get(*desired.from.first()?)?;
         Some(&first.cluster)
     }

@@ -31,7 +31,8 @@ pub(super) fn decide(
 ) -> NameDecision {
     let members = members(input, valid);
     decision.holder = members.first().cloned().or_else(|| input.claimed_by.cloned());
-    let mut group = Group { input, sharing, decision, kind_of_first: None, places: BTreeMap::new() };
+    let mut group =
+        Group { input, sharing, decision, kind_of_first: None, places: BTreeMap::new() };
     for member in &members {
         group.join(member, valid);
     }
@@ -68,8 +69,7 @@ struct Group<'a> {
 impl Group<'_> {
     fn join(&mut self, member: &ClusterId, valid: &[usize]) {
         let input = NameInput { claimed_by: Some(member), ..*self.input };
-        let is_its =
-            |index: &&usize| self.input.contributions[**index].cluster == *member;
+        let is_its = |index: &&usize| self.input.contributions[**index].cluster == *member;
         let mine: Vec<usize> = valid.iter().filter(is_its).copied().collect();
         let mut own = NameDecision::default();
         let counting = sides::counting(&input, &mut own, mine);
@@ -227,13 +227,13 @@ impl Group<'_> {
     /// An endpoint that may not be published now keeps its cluster's share as it is.
     fn keep_what_barred_endpoints_made(&mut self) {
         let valid_or_waiting = |index: usize| {
-            self.decision.verdicts.iter().any(|(at, verdict)| {
-                *at == index && verdict.state == VerdictState::Accepted
-            })
+            self.decision
+                .verdicts
+                .iter()
+                .any(|(at, verdict)| *at == index && verdict.state == VerdictState::Accepted)
         };
-        let barred: Vec<usize> = (0..self.input.contributions.len())
-            .filter(|index| !valid_or_waiting(*index))
-            .collect();
+        let barred: Vec<usize> =
+            (0..self.input.contributions.len()).filter(|index| !valid_or_waiting(*index)).collect();
         for index in barred {
             let contribution = &self.input.contributions[index];
             let mut own = NameDecision::default();

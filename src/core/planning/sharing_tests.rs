@@ -163,8 +163,8 @@ fn the_type_of_who_came_first_stays_and_the_other_waits() {
 
 #[test]
 fn the_last_value_stays_unless_the_rule_lets_it_go() {
-    let wish = crate::core::endpoint::parsed::parse_endpoint(&web("A", "192.0.2.1")).unwrap();
-    let set = wish.record_sets(zone_context().zone(), 300).remove(0);
+    let parsed = crate::core::endpoint::parsed::parse_endpoint(&web("A", "192.0.2.1")).unwrap();
+    let set = parsed.record_sets(zone_context().zone(), 300).remove(0);
     let owner = Ownership { cluster: cluster("east"), batch: BatchId(uuid::Uuid::nil()) };
     let observed = Observed { raw: set.to_raw(), owner: Some(owner), drift: None };
     let observed = BTreeMap::from([(set.key, observed)]);

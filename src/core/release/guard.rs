@@ -4,8 +4,8 @@
 
 use std::collections::VecDeque;
 
-use crate::core::governance::rule::guard::{Counted, Guard};
 use crate::core::dns::record::{RawRecordSet, RecordKey, RecordType};
+use crate::core::governance::rule::guard::{Counted, Guard};
 use crate::core::planning::change::Unit;
 use crate::core::time::{Millis, Timestamp};
 

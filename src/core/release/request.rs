@@ -4,9 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::governance::actor::{ActingPerson, Actor};
 use super::hold::UnitDigest;
 use crate::core::dns::name::DnsName;
+use crate::core::governance::actor::{ActingPerson, Actor};
 use crate::core::ids::{ClusterId, RuleName};
 use crate::core::time::Timestamp;
 

@@ -4,12 +4,13 @@ use std::process::Output;
 
 use serde_json::json;
 
-use crate::support::aws::{self, Aws};
+use crate::support::aws;
 use crate::support::deployment::{Deployment, configuration, sqlite};
 use crate::support::folder::TestFolder;
 use crate::support::manifests::service;
+use crate::support::network::get_json;
 use crate::support::process::zonefold;
-use crate::support::wait::eventually_equal;
+use crate::support::wait::{eventually, eventually_equal};
 
 const APP: &str = "app.dev.example.com";
 
@@ -52,7 +53,7 @@ fn said(output: &Output) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_is_published_from_its_grant_on_and_stays_as_it_is_when_the_grant_goes() {
-    let aws = Aws::start().await;
+    let (emulator, aws) = aws::emulated().await;
     let folder = TestFolder::new();
     let rules = folder.folder("rules");
     folder.write("rules/dev.yaml", OWNED);
@@ -68,7 +69,11 @@ async fn a_name_is_published_from_its_grant_on_and_stays_as_it_is_when_the_grant
     // A file that is wrong changes nothing, and the command says where.
     let wrong = site.folder.write("wrong.yaml", &GRANT.replace("clusters:", "cluster:"));
     let refused = command(&site, &["apply", "-f", wrong.to_str().unwrap()]).await;
-    assert!(!refused.status.success() && said(&refused).contains("wrong.yaml:7:3"), "{}", said(&refused));
+    assert!(
+        !refused.status.success() && said(&refused).contains("wrong.yaml:7:3"),
+        "{}",
+        said(&refused)
+    );
 
     let grant = site.folder.write("grant.yaml", GRANT);
     let grant = grant.to_str().unwrap();
@@ -87,10 +92,16 @@ async fn a_name_is_published_from_its_grant_on_and_stays_as_it_is_when_the_grant
     assert!(deleted.status.success(), "{}", said(&deleted));
     site.status("dev-east", "app", "A", is_not_granted).await;
     site.write("dev-east", "app.yaml", &service("app", APP, "192.0.2.99"));
-    let is_edited = |status: &serde_json::Value| {
-        is_not_granted(status) && status["targets"] == json!(["192.0.2.99"])
-    };
-    site.status("dev-east", "app", "A", is_edited).await;
+    eventually("the edit is there, and waits", async || {
+        let all = get_json(site.http, "/api/v1/endpoints?cluster=dev-east").await?;
+        let is_edited = |endpoint: &serde_json::Value| {
+            endpoint["targets"] == json!(["192.0.2.99"])
+                && endpoint["verdict"]["reason"] == "NOT_GRANTED"
+        };
+        let items = all["items"].as_array().ok_or_else(|| all.to_string())?;
+        if items.iter().any(is_edited) { Ok(()) } else { Err(all.to_string()) }
+    })
+    .await;
     assert_eq!(aws.answer("dev", APP, "A").await, answer("192.0.2.10"), "a rule moves nothing");
 
     // Deleting the object is no rule's doing.
@@ -98,4 +109,5 @@ async fn a_name_is_published_from_its_grant_on_and_stays_as_it_is_when_the_grant
     eventually_equal("the deletion arrives", None, async || aws.answer("dev", APP, "A").await)
         .await;
     site.finish(&aws).await;
+    emulator.stop().await;
 }

@@ -161,11 +161,7 @@ impl Worker {
             "the agenda is not what the zones say"
         );
         let mut wake = WakeAt::default();
-        let has_ended = self.governance.next_change().is_some_and(|at| at <= now);
-        // It is closed when the broker ends.
-        if has_ended || self.rules.has_changed().unwrap_or(false) {
-            self.govern(now);
-        }
+        self.govern(now);
         self.governance.next_change().into_iter().for_each(|at| wake.at(at));
         if !self.is_working() {
             self.give_back_journalled("the account is not called now");

@@ -60,6 +60,7 @@ impl Worker {
     /// Looks at the next names: one slice, however many wait.
     pub(in crate::broker::worker) fn review_some(&mut self) {
         let now = self.clock.now();
+        self.govern(now);
         let mut slice: BTreeMap<ZoneId, Vec<DnsName>> = BTreeMap::new();
         for _ in 0..SLICE {
             let Some((asker, (zone_id, look))) = self.reviews.take() else { break };

@@ -83,7 +83,11 @@ async fn a_grant_that_ends_leaves_the_record_as_it_is_and_takes_no_edit() {
     world.clock.advance(Millis::from_secs(61));
     drive(&mut worker).await;
     drive(&mut worker).await;
-    assert_eq!((reason(&held), changes()), (Some("NOT_GRANTED"), 1), "nothing is deleted by a rule");
+    assert_eq!(
+        (reason(&held), changes()),
+        (Some("NOT_GRANTED"), 1),
+        "nothing is deleted by a rule"
+    );
     let (edit, edited) = wanted("192.0.2.9");
     worker.take(Message::Effects(vec![edit]));
     drive(&mut worker).await;
