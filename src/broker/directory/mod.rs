@@ -25,7 +25,9 @@ use crate::core::endpoint::quota::{Quota, Usage};
 use crate::core::endpoint::verdict::{Placement, Verdict};
 use crate::core::endpoint::{EndpointKey, KeyHash, Version};
 use crate::core::ids::{AccountId, ClusterId, EnvironmentId, ZoneId};
-use crate::core::planning::placement::{Asked, PlacementDecision, PlacementSet, StoredPlacement};
+use crate::core::planning::placement::{
+    PlacementDecision, PlacementSet, StoredPlacement, ZonesAsked,
+};
 use crate::core::planning::routing::{AccountScope, ZoneFacts, ZoneTable};
 use crate::core::time::Timestamp;
 use crate::core::visibility::Exposure;
@@ -352,7 +354,7 @@ impl Directory {
                     };
                     let asked = placed.and_then(|placed| placed.asked.as_ref());
                     match (placed, asked.filter(|asked| asked.basis == basis)) {
-                        (Some(placed), Some(Asked { name, .. })) => {
+                        (Some(placed), Some(ZonesAsked { name, .. })) => {
                             placer.put_placed(&endpoints, &key, &version, &held, placed, name);
                         }
                         (placed, _) => placer.put(&endpoints, &key, &version, &held, placed),

@@ -15,7 +15,9 @@ use crate::core::endpoint::quota::{Quota, QuotaBound, Withheld};
 use crate::core::endpoint::verdict::{Placement, Reason, Verdict};
 use crate::core::endpoint::{Endpoint, KeyHash, Version};
 use crate::core::ids::ClusterId;
-use crate::core::planning::placement::{Asked, PlacementDecision, PlacementSet, StoredPlacement};
+use crate::core::planning::placement::{
+    PlacementDecision, PlacementSet, StoredPlacement, ZonesAsked,
+};
 use crate::core::planning::routing::{Route, RouteRequest, ZoneTable};
 use crate::ports::PlacementRow;
 
@@ -42,7 +44,7 @@ impl Grounds {
             Some(found) => found.set.moved_to(route.at),
             None => PlacementSet::new(route.at, []),
         };
-        let asked = Some(Asked { name: parsed.name, basis: self.basis });
+        let asked = Some(ZonesAsked { name: parsed.name, basis: self.basis });
         Some(PlacementDecision { found, to, asked })
     }
 }

@@ -79,12 +79,12 @@ pub struct PlacementDecision {
     /// Where it goes.
     pub to: PlacementSet,
     /// What the zones were asked; `None` if it follows from the stored placement alone.
-    pub asked: Option<Asked>,
+    pub asked: Option<ZonesAsked>,
 }
 
-/// What was asked for a decision.
+/// The question to the zones that a decision answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct ZonesAsked {
     /// The name that the endpoint wants.
     pub name: DnsName,
     /// The state of zones and clusters that the decision rests on, as whoever decided counts them: while that is the same, so
