@@ -15,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::ApiState;
 use super::page::{Cursor, Limit, Page};
 use super::problem::{ApiError, Problem};
-use super::request::{Body, NoParams, Params, identifier};
+use super::request::{JsonBody, NoParams, Params, identifier};
 use super::role::Granted;
 use crate::broker::rules::{ApplyError, ChangedBy, RuleChange, RulesInForce, changed};
 use crate::core::governance::rule::{Rule as CoreRule, RuleHome, RuleId, RuleKind};
@@ -23,7 +23,7 @@ use crate::core::ids::RuleName;
 
 /// One rule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Rule {
+pub struct RuleEntry {
     /// Its kind.
     #[schema(example = "Grant")]
     pub kind: String,
@@ -38,7 +38,7 @@ pub struct Rule {
     pub document: serde_json::Value,
 }
 
-impl Rule {
+impl RuleEntry {
     fn of(rule: &CoreRule) -> Self {
         let file = match &rule.home {
             RuleHome::File(path) => Some(path.to_string()),
@@ -56,7 +56,7 @@ impl Rule {
 
 /// The set of rules that counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct RuleSet {
+pub struct RulesInfo {
     /// Rises by one with each accepted set; 0 before the first.
     #[schema(example = 7)]
     pub number: u64,
@@ -68,7 +68,7 @@ pub struct RuleSet {
     pub behind: Option<String>,
 }
 
-impl RuleSet {
+impl RulesInfo {
     fn of(now: &RulesInForce) -> Self {
         let governance = &now.governance;
         Self {
@@ -134,7 +134,7 @@ impl<'de> Deserialize<'de> for KindParam {
 
 /// All rules, by kind and name.
 #[utoipa::path(get, path = "/api/v1/rules", operation_id = "list_rules", tag = "rules", params(ListParams), responses(
-    (status = 200, description = "A page of rules. The ETag is the number of the set.", body = Page<Rule>),
+    (status = 200, description = "A page of rules. The ETag is the number of the set.", body = Page<RuleEntry>),
     (status = 400, description = "A parameter is wrong.", body = Problem, content_type = "application/problem+json")))]
 pub async fn list(
     State(state): State<ApiState>,
@@ -143,9 +143,9 @@ pub async fn list(
     let now = Arc::clone(&state.broker.rules.borrow());
     let of_kind =
         |rule: &&Arc<CoreRule>| params.kind.is_none_or(|KindParam(kind)| kind == rule.spec.kind());
-    let mut rules: Vec<Rule> =
-        now.governance.rules().iter().filter(of_kind).map(|rule| Rule::of(rule)).collect();
-    let place = |rule: &Rule| (rule.kind.clone(), rule.name.clone());
+    let mut rules: Vec<RuleEntry> =
+        now.governance.rules().iter().filter(of_kind).map(|rule| RuleEntry::of(rule)).collect();
+    let place = |rule: &RuleEntry| (rule.kind.clone(), rule.name.clone());
     rules.sort_by_key(place);
     let after = params.cursor.as_ref().map(|cursor| &cursor.0);
     Ok(tagged(now.governance.number(), Page::of_sorted(rules, after, params.limit, place)))
@@ -153,13 +153,13 @@ pub async fn list(
 
 /// The set of rules that counts.
 #[utoipa::path(get, path = "/api/v1/rules/set", operation_id = "get_rule_set", tag = "rules", responses(
-    (status = 200, description = "The set. The ETag is its number.", body = RuleSet)))]
+    (status = 200, description = "The set. The ETag is its number.", body = RulesInfo)))]
 pub async fn set(
     State(state): State<ApiState>,
     Params(NoParams {}): Params<NoParams>,
 ) -> Result<Response, ApiError> {
     let now = Arc::clone(&state.broker.rules.borrow());
-    Ok(tagged(now.governance.number(), RuleSet::of(&now)))
+    Ok(tagged(now.governance.number(), RulesInfo::of(&now)))
 }
 
 /// One rule.
@@ -167,7 +167,7 @@ pub async fn set(
     params(("kind" = String, Path, description = "The kind, in the singular or the plural.", example = "grants"),
         ("name" = String, Path, description = "The name.", example = "shop-in-dev-east")),
     responses(
-        (status = 200, description = "The rule. The ETag is the number of the set.", body = Rule),
+        (status = 200, description = "The rule. The ETag is the number of the set.", body = RuleEntry),
         (status = 400, description = "That is no kind, or no name.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such rule.", body = Problem, content_type = "application/problem+json")))]
 pub async fn get(
@@ -178,7 +178,7 @@ pub async fn get(
     let id = rule_id(&kind, &name)?;
     let now = Arc::clone(&state.broker.rules.borrow());
     match now.governance.rules().get(&id) {
-        Some(rule) => Ok(tagged(now.governance.number(), Rule::of(rule))),
+        Some(rule) => Ok(tagged(now.governance.number(), RuleEntry::of(rule))),
         None => Err(ApiError::NotFound {
             kind: "rule",
             id: id.to_string(),
@@ -234,7 +234,7 @@ pub struct RuleReference {
 /// All changes are made or none. `If-Match` names the set that the caller looked at; if another one counts by now, nothing is done.
 #[utoipa::path(post, path = "/api/v1/rules", operation_id = "change_rules", tag = "rules", params(WriteParams),
     request_body = RuleChanges, responses(
-        (status = 200, description = "The set that counts now; of a preview, the one that would.", body = RuleSet),
+        (status = 200, description = "The set that counts now; of a preview, the one that would.", body = RulesInfo),
         (status = 400, description = "The body or a parameter is wrong.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "A rule to remove is not there.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "A rule lives in a file.", body = Problem, content_type = "application/problem+json"),
@@ -246,7 +246,7 @@ pub async fn post(
     granted: axum::Extension<Granted>,
     headers: HeaderMap,
     Params(params): Params<WriteParams>,
-    Body(body): Body<RuleChanges>,
+    JsonBody(body): JsonBody<RuleChanges>,
 ) -> Result<Response, ApiError> {
     let expected = if_match(&headers)?;
     let put = body.put.iter().enumerate().map(|(index, document)| {
@@ -263,7 +263,7 @@ pub async fn post(
         let number = now.governance.number();
         let next = number + u64::from(rules.digest() != now.governance.rules().digest());
         let (digest, count) = (rules.digest().to_string(), rules.len());
-        let set = RuleSet { number: next, digest, rules: count, behind: now.behind.clone() };
+        let set = RulesInfo { number: next, digest, rules: count, behind: now.behind.clone() };
         return Ok(tagged(number, set));
     }
     let who = match granted.name.as_str() {
@@ -273,7 +273,7 @@ pub async fn post(
     let by = ChangedBy { who, reason: params.reason };
     let number = state.broker.apply_rules(changes, expected, by).await?;
     let now = Arc::clone(&state.broker.rules.borrow());
-    Ok(tagged(number, RuleSet::of(&now)))
+    Ok(tagged(number, RulesInfo::of(&now)))
 }
 
 /// The number in `If-Match` (RFC 9110 §13.1.1); `None` if there is none, or it is `*`.

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::client::encode;
 use super::output::{ReadArgs, Rows, table, write_text};
-use crate::api::rules::{KindParam, Rule, RuleChanges, RuleReference, RuleSet};
+use crate::api::rules::{KindParam, RuleChanges, RuleEntry, RuleReference, RulesInfo};
 use crate::config::RuleFiles;
 use crate::core::ids::RuleName;
 
@@ -44,7 +44,7 @@ pub enum DocumentFormat {
 /// The broker cannot be reached, refuses, or is none; or the answer cannot be written.
 pub async fn get(args: GetArgs) -> anyhow::Result<ExitCode> {
     let client = args.read.client()?;
-    let rules: Vec<Rule> = match (&args.kind, &args.name) {
+    let rules: Vec<RuleEntry> = match (&args.kind, &args.name) {
         (Some(kind), Some(name)) => {
             let path = format!("/api/v1/rules/{}/{}", kind.plural(), encode(name.as_str()));
             vec![client.get(&path).await?]
@@ -62,7 +62,7 @@ pub async fn get(args: GetArgs) -> anyhow::Result<ExitCode> {
     Ok(if is_empty { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn rows(rules: &[Rule], width: u16) -> Rows {
+fn rows(rules: &[RuleEntry], width: u16) -> Rows {
     let mut rows = table(width, &["kind", "name", "lives in", "says"]);
     for rule in rules {
         let says = rule.document.get("spec").map(ToString::to_string).unwrap_or_default();
@@ -72,7 +72,7 @@ fn rows(rules: &[Rule], width: u16) -> Rows {
     rows
 }
 
-fn documents(rules: &[Rule], format: DocumentFormat) -> anyhow::Result<String> {
+fn documents(rules: &[RuleEntry], format: DocumentFormat) -> anyhow::Result<String> {
     let mut text = String::new();
     for rule in rules {
         match format {
@@ -155,7 +155,7 @@ async fn send(args: &WriteArgs, changes: &RuleChanges) -> anyhow::Result<ExitCod
     if let Some(reason) = &args.reason {
         query += &format!("&reason={}", encode(reason));
     }
-    let set: RuleSet = client
+    let set: RulesInfo = client
         .post_json(&format!("/api/v1/rules{query}"), changes)
         .await
         .context("nothing is changed")?;

@@ -31,7 +31,7 @@ pub use budget::{BucketEntry, BudgetEntry, BudgetProfile};
 pub use cluster::{Cluster, Environment};
 pub use error::{ConfigError, Problem, SourceLocation};
 pub use identity::{ClusterIdentity, ServiceAccount};
-pub use rules::{RuleFiles, RuleSet};
+pub use rules::{RuleFiles, RulesOfFiles};
 pub use secret::Secret;
 pub use server::{Agents, Aws, Journal, Listen, Log, LogFormat, PlainText, StoreUrl};
 pub use tls::{ListenerName, Tls};
@@ -61,7 +61,7 @@ pub struct Config {
     pub rules: Vec<PathBuf>,
     /// The rules of those folders.
     #[serde(skip)]
-    pub governance: RuleSet,
+    pub governance: RulesOfFiles,
     /// How AWS is called.
     pub aws: Aws,
     /// How long the journal is kept.
@@ -156,7 +156,7 @@ impl Config {
         if !found.is_empty() {
             return Err(ConfigError::refused(source_name, locate::place(found, text, &replaced)));
         }
-        config.governance = RuleSet::read(&config.rules)?;
+        config.governance = RulesOfFiles::read(&config.rules)?;
         Ok(config)
     }
 

@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_saphyr::Spanned;
 
 use super::error::{ConfigError, KeyPath, Problem, SourceLocation};
 use super::locate::{self, Node};
+use crate::core::governance::document::KindOnly;
 use crate::core::governance::problem::RulePath;
-use crate::core::governance::rule::{ReadDocument, Rule, RuleDocument, RuleHome, RuleId, RuleKind};
+use crate::core::governance::rule::{ReadDocument, Rule, RuleDocument, RuleHome, RuleId};
 use crate::core::governance::ruleset::{Rules, SetProblem};
 
 /// The most octets of one file: far more than any that a person writes.
@@ -22,15 +22,15 @@ const MAX_FILE_OCTETS: u64 = 64 << 20;
 
 /// All rules of the folders that a configuration names.
 #[derive(Clone, Debug, Default)]
-pub struct RuleSet(Arc<Rules>);
+pub struct RulesOfFiles(Arc<Rules>);
 
-impl PartialEq for RuleSet {
+impl PartialEq for RulesOfFiles {
     fn eq(&self, other: &Self) -> bool {
         self.0.digest() == other.0.digest()
     }
 }
 
-impl RuleSet {
+impl RulesOfFiles {
     /// Reads folders. A team that is not there is warned of: what it owned falls to the owner of the wider pattern.
     ///
     /// # Errors
@@ -191,12 +191,6 @@ fn documents(text: &str) -> impl Iterator<Item = DocumentText> {
         let says_something = |line: &str| !line.trim().is_empty() && !line.trim().starts_with('#');
         document.text.lines().any(says_something)
     })
-}
-
-/// Of a document no more than its kind.
-#[derive(Deserialize)]
-struct KindOnly {
-    kind: RuleKind,
 }
 
 impl DocumentText {

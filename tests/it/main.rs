@@ -10,6 +10,7 @@ mod api;
 mod chaos;
 mod emulator;
 mod end_to_end;
+mod governance;
 mod house;
 mod identity;
 mod kubernetes;

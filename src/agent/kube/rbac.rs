@@ -34,7 +34,7 @@ pub struct Wanted {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Rule {
+struct PolicyRule {
     group: &'static str,
     resources: BTreeSet<String>,
     names: Vec<String>,
@@ -52,7 +52,7 @@ pub fn manifests(wanted: &Wanted) -> String {
         of_objects.extend(telling_rules(&wanted.sources));
     }
     if wanted.namespaces.is_empty() {
-        let rules: Vec<Rule> = of_cluster.into_iter().chain(of_objects).collect();
+        let rules: Vec<PolicyRule> = of_cluster.into_iter().chain(of_objects).collect();
         role(&mut text, wanted, (&wanted.name, None), &rules);
     } else {
         role(&mut text, wanted, (&wanted.name, None), &of_cluster);
@@ -68,9 +68,9 @@ pub fn manifests(wanted: &Wanted) -> String {
 }
 
 /// Permissions outside of the namespaces of the objects: the UID that tells clusters apart, nodes, Gateways.
-fn cluster_rules(sources: &[SourceKind]) -> Vec<Rule> {
+fn cluster_rules(sources: &[SourceKind]) -> Vec<PolicyRule> {
     let resources = BTreeSet::from([NAMESPACES.plural.to_owned()]);
-    let uid = Rule {
+    let uid = PolicyRule {
         group: NAMESPACES.group,
         resources,
         names: vec!["kube-system".to_owned()],
@@ -83,7 +83,7 @@ fn cluster_rules(sources: &[SourceKind]) -> Vec<Rule> {
     let gateways = has_routes.then(|| {
         let resources =
             BTreeSet::from([GATEWAYS.plural.to_owned(), LISTENER_SETS.plural.to_owned()]);
-        Rule { resources, ..around_rule(&GATEWAYS, "") }
+        PolicyRule { resources, ..around_rule(&GATEWAYS, "") }
     });
     let labels = has_routes.then(|| {
         around_rule(&NAMESPACES, "only for listeners that take routes from namespaces with labels")
@@ -91,12 +91,12 @@ fn cluster_rules(sources: &[SourceKind]) -> Vec<Rule> {
     [uid].into_iter().chain(nodes).chain(gateways).chain(labels).collect()
 }
 
-fn object_rules(sources: &[SourceKind]) -> Vec<Rule> {
+fn object_rules(sources: &[SourceKind]) -> Vec<PolicyRule> {
     let mut by_group: BTreeMap<&'static str, BTreeSet<String>> = BTreeMap::new();
     for resource in sources.iter().map(|source| resource_of(*source)) {
         by_group.entry(resource.group).or_default().insert(resource.plural.to_owned());
     }
-    let rule = |(group, resources)| Rule {
+    let rule = |(group, resources)| PolicyRule {
         group,
         resources,
         names: vec![],
@@ -109,14 +109,20 @@ fn object_rules(sources: &[SourceKind]) -> Vec<Rule> {
     by_group.into_iter().map(rule).chain(pods).collect()
 }
 
-fn around_rule(resource: &Resource, note: &'static str) -> Rule {
+fn around_rule(resource: &Resource, note: &'static str) -> PolicyRule {
     let resources = BTreeSet::from([resource.plural.to_owned()]);
-    Rule { group: resource.group, resources, names: vec![], verbs: vec!["list", "watch"], note }
+    PolicyRule {
+        group: resource.group,
+        resources,
+        names: vec![],
+        verbs: vec!["list", "watch"],
+        note,
+    }
 }
 
 /// Events on all objects, conditions on DNSEndpoints.
-fn telling_rules(sources: &[SourceKind]) -> Vec<Rule> {
-    let rule = |group, resource: &str, verb| Rule {
+fn telling_rules(sources: &[SourceKind]) -> Vec<PolicyRule> {
+    let rule = |group, resource: &str, verb| PolicyRule {
         group,
         resources: BTreeSet::from([resource.to_owned()]),
         names: vec![],
@@ -131,9 +137,9 @@ fn telling_rules(sources: &[SourceKind]) -> Vec<Rule> {
 }
 
 /// The permission to create cannot be restricted to a name.
-fn lease_rules(lease: &str) -> [Rule; 2] {
+fn lease_rules(lease: &str) -> [PolicyRule; 2] {
     let resources = BTreeSet::from([LEASES.plural.to_owned()]);
-    let rule = |names, verbs| Rule {
+    let rule = |names, verbs| PolicyRule {
         group: LEASES.group,
         resources: resources.clone(),
         names,
@@ -147,7 +153,7 @@ fn role(
     text: &mut String,
     wanted: &Wanted,
     (name, namespace): (&str, Option<&str>),
-    rules: &[Rule],
+    rules: &[PolicyRule],
 ) {
     let kind = if namespace.is_some() { "Role" } else { "ClusterRole" };
     let place = namespace
@@ -186,7 +192,7 @@ fn quoted(name: &str) -> String {
     serde_json::Value::from(name).to_string()
 }
 
-fn rule_text(rule: &Rule) -> String {
+fn rule_text(rule: &PolicyRule) -> String {
     let list = |items: &mut dyn Iterator<Item = &str>| items.collect::<Vec<_>>().join(", ");
     let names = match rule.names.as_slice() {
         [] => String::new(),

@@ -1,8 +1,6 @@
 //! The rules that count: which set it is, and how it becomes another one.
 
 pub mod keeper;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 

@@ -29,8 +29,9 @@ impl ReadDocument for JsonDocument<'_> {
 
 /// The kind of a document, whatever else it says.
 #[derive(Deserialize)]
-struct KindOnly {
-    kind: RuleKind,
+pub struct KindOnly {
+    /// The kind.
+    pub kind: RuleKind,
 }
 
 impl Rule {

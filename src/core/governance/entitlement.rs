@@ -37,7 +37,7 @@ impl NameOwner<'_> {
 
 /// What an endpoint asks for.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct NameAsked<'a> {
     /// The apex of the zone.
     pub zone: &'a DnsName,
     /// The owner name.
@@ -115,7 +115,7 @@ impl Rules {
     }
 
     /// Whether an endpoint may have the name that it asks for.
-    pub fn entitlement(&self, asked: Asked<'_>, now: Timestamp) -> Entitlement {
+    pub fn entitlement(&self, asked: NameAsked<'_>, now: Timestamp) -> Entitlement {
         let owner = self.owner(asked.zone, asked.name);
         if owner.claims == ClaimsMode::Open {
             return Entitlement::Open;

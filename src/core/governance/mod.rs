@@ -11,6 +11,7 @@ pub mod pattern;
 pub mod problem;
 pub mod rule;
 pub mod ruleset;
+pub mod schedule;
 pub mod selector;
 pub mod snapshot;
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::freeze::CompiledFreeze;
 use super::pattern::{NamePattern, PatternLength};
 use super::problem::{RulePath, RuleProblem, RuleProblems};
 use super::rule::{
-    Guard, Ownership, Rule, RuleHome, RuleId, RuleKind, RuleSpec, SharedRule, Sharing, Team,
+    Guard, NameOwnership, Rule, RuleHome, RuleId, RuleKind, RuleSpec, SharedRule, Sharing, Team,
     patterns_of,
 };
 use super::selector::Place;
@@ -295,7 +295,7 @@ impl Rules {
         &'a self,
         zone: &'a DnsName,
         name: &'a DnsName,
-    ) -> Vec<(&'a SharedRule, &'a NamePattern, &'a Ownership)> {
+    ) -> Vec<(&'a SharedRule, &'a NamePattern, &'a NameOwnership)> {
         let mut found: Vec<_> = self.owners.fitting(zone, name).collect();
         found.sort_by_key(|(length, ..)| std::cmp::Reverse(*length));
         let ownership = |(_, pattern, rule): (_, &'a NamePattern, &'a SharedRule)| match &rule.spec

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::core::dns::record_type::RecordType;
-use crate::core::governance::entitlement::{Asked, Entitlement, Nearly};
+use crate::core::governance::entitlement::{Entitlement, NameAsked, Nearly};
 use crate::core::governance::selector::ClusterFacts;
 use crate::core::governance::testkit::{rule, rule_of, team};
 use crate::core::ids::EnvironmentId;
@@ -27,7 +27,10 @@ fn granted(rules: &Rules, at: &str, rtype: RecordType, namespace: &str) -> Entit
     let environment = EnvironmentId::parse("dev").unwrap();
     let labels = BTreeMap::from([("region".to_owned(), "east".to_owned())]);
     let cluster = ClusterFacts { name: &east, environment: &environment, labels: &labels };
-    rules.entitlement(Asked { zone: &zone, name: &at, rtype, cluster, namespace }, Timestamp(1_000))
+    rules.entitlement(
+        NameAsked { zone: &zone, name: &at, rtype, cluster, namespace },
+        Timestamp(1_000),
+    )
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::entitlement::{Asked, Entitlement};
+use super::entitlement::{Entitlement, NameAsked};
 use super::ruleset::Rules;
 use super::selector::ClusterFacts;
 use crate::core::dns::name::DnsName;
@@ -95,7 +95,7 @@ impl Governance {
         };
         let mut found = Entitlement::Open;
         for rtype in &parsed.types {
-            let asked = Asked { zone, name: &parsed.name, rtype: *rtype, cluster, namespace };
+            let asked = NameAsked { zone, name: &parsed.name, rtype: *rtype, cluster, namespace };
             let next = self.rules.entitlement(asked, self.at);
             match next {
                 Entitlement::Refused(_) => return next,

@@ -93,12 +93,12 @@ fn share_an_answer(old: &RawRecordSet, new: &RawRecordSet) -> bool {
 
 /// What went within the last while, of a zone, a cluster or an account.
 #[derive(Clone, Debug, Default)]
-pub struct Window {
+pub struct GuardWindow {
     sent: VecDeque<(Timestamp, Tally)>,
     sum: Tally,
 }
 
-impl Window {
+impl GuardWindow {
     /// Something went at a time; times do not fall.
     pub fn add(&mut self, at: Timestamp, tally: Tally) {
         if !tally.is_empty() {
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn what_went_leaves_the_window_after_its_length() {
-        let (mut window, hour) = (Window::default(), Millis::from_secs(3_600));
+        let (mut window, hour) = (GuardWindow::default(), Millis::from_secs(3_600));
         window.add(Timestamp(0), deletions(3));
         window.add(Timestamp(60_000), deletions(4));
         assert_eq!(window.sum(Timestamp(60_000), hour), deletions(7));

@@ -13,7 +13,7 @@ use crate::core::time::Timestamp;
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Wanted {
+pub enum WantedRelease {
     /// To let units go that are held.
     Release {
         /// The zone's apex.
@@ -91,11 +91,11 @@ pub struct Vote {
 
 /// A request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Request {
+pub struct ReleaseRequest {
     /// Its id.
     pub id: uuid::Uuid,
     /// What it asks for.
-    pub wanted: Wanted,
+    pub wanted: WantedRelease,
     /// A hash of what would be done: whoever says yes says it to this.
     pub digest: UnitDigest,
     /// Who asks.
@@ -169,7 +169,7 @@ impl Deciders {
     }
 }
 
-impl Request {
+impl ReleaseRequest {
     fn pending(&self, now: Timestamp) -> Result<(), RefusedVerb> {
         match self.state {
             RequestState::Pending if now >= self.expires_at => Err(RefusedVerb::Expired),
@@ -278,10 +278,10 @@ mod tests {
         ActingPerson { actor: Actor::User(user.to_owned()), groups: [].into(), is_admin }
     }
 
-    fn request(needed: u8) -> Request {
-        Request {
+    fn request(needed: u8) -> ReleaseRequest {
+        ReleaseRequest {
             id: uuid::Uuid::nil(),
-            wanted: Wanted::BreakFreeze(RuleName::parse("weekend").unwrap()),
+            wanted: WantedRelease::BreakFreeze(RuleName::parse("weekend").unwrap()),
             digest: UnitDigest([1; 32]),
             by: Actor::User("ann".to_owned()),
             why: "an incident".to_owned(),
@@ -312,7 +312,7 @@ mod tests {
         assert!(matches!(approve("ben", 3), Err(RefusedVerb::Twice(_))));
         assert_eq!(approve("eve", 4), Ok(true));
         assert_eq!(approve("ida", 5), Err(RefusedVerb::NotPending(RequestState::Approved)));
-        let mut alone = Request { four_eyes: false, ..request(1) };
+        let mut alone = ReleaseRequest { four_eyes: false, ..request(1) };
         let own = alone.approve(&person("ann", false), &owners(true), LOOKED_AT, "", Timestamp(1));
         assert_eq!(own, Ok(true));
     }

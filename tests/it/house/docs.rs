@@ -57,9 +57,11 @@ fn configuration_keys() -> BTreeSet<String> {
     let mut keys = BTreeSet::new();
     for source in tree::read(&root().join("src/config")).values() {
         let mut is_read = false;
-        let mut inside = false;
+        let (mut inside, mut is_skipped) = (false, false);
         for line in source.lines() {
-            if line.starts_with("#[derive(") {
+            if line.trim() == "#[serde(skip)]" {
+                is_skipped = true;
+            } else if line.starts_with("#[derive(") {
                 is_read = line.contains("Deserialize");
             } else if line.starts_with("pub struct ") {
                 inside = is_read && line.ends_with('{');
@@ -69,7 +71,9 @@ fn configuration_keys() -> BTreeSet<String> {
                 line.strip_prefix("    pub ").and_then(|field| field.split_once(": "))
                 && inside
             {
-                keys.insert(name.to_owned());
+                if !std::mem::take(&mut is_skipped) {
+                    keys.insert(name.to_owned());
+                }
             }
         }
     }

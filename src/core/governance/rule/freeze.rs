@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::scope::Scope;
+use super::scope::RuleScope;
 use super::team::People;
-use crate::core::governance::freeze::Opening;
 use crate::core::governance::problem::{RulePath, RuleProblems};
+use crate::core::governance::schedule::{Opening, Schedule};
 
 /// The longest time that one freeze may last.
 const LONGEST_SECS: i64 = 366 * 24 * 3_600;
@@ -18,19 +18,6 @@ const LONGEST_SECS: i64 = 366 * 24 * 3_600;
 pub enum Lane {
     /// Values go as long as one stays; people's weights and fail-overs; aborts of a hand-over; break-glass.
     Urgent,
-}
-
-/// Again and again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Schedule {
-    /// When it begins: minute, hour, day of the month, month, day of the week (crontab(5)).
-    pub cron: String,
-    /// How long it lasts.
-    pub duration: jiff::SignedDuration,
-    /// The time zone of `cron`, such as `Europe/Berlin`; UTC if not given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub time_zone: Option<String>,
 }
 
 /// Who and what passes through a freeze.
@@ -55,8 +42,8 @@ impl Default for Exemptions {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Freeze {
     /// Where.
-    #[serde(default, skip_serializing_if = "Scope::is_everywhere")]
-    pub scope: Scope,
+    #[serde(default, skip_serializing_if = "RuleScope::is_everywhere")]
+    pub scope: RuleScope,
     /// From when, once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<jiff::Timestamp>,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::scope::Scope;
+use super::scope::RuleScope;
 use crate::core::dns::record_type::RecordType;
 use crate::core::governance::pattern::NamePattern;
 use crate::core::governance::problem::{RulePath, RuleProblems};
@@ -62,7 +62,7 @@ const LONGEST_WINDOW_SECS: i64 = 7 * 24 * 3_600;
 /// What needs a person's word whatever its number.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Review {
+pub struct GuardReview {
     /// Creations and changes of these types.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub record_types: BTreeSet<RecordType>,
@@ -71,7 +71,7 @@ pub struct Review {
     pub names: Vec<NamePattern>,
 }
 
-impl Review {
+impl GuardReview {
     /// Whether nothing is asked for.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -83,8 +83,8 @@ impl Review {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Guard {
     /// Where.
-    #[serde(default, skip_serializing_if = "Scope::is_everywhere")]
-    pub scope: Scope,
+    #[serde(default, skip_serializing_if = "RuleScope::is_everywhere")]
+    pub scope: RuleScope,
     /// `false`: nothing is counted there.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub enabled: bool,
@@ -98,8 +98,8 @@ pub struct Guard {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<GuardStep>,
     /// What needs a word whatever its number.
-    #[serde(default, skip_serializing_if = "Review::is_empty")]
-    pub review: Review,
+    #[serde(default, skip_serializing_if = "GuardReview::is_empty")]
+    pub review: GuardReview,
     /// How many people have to say yes; one if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvals: Option<u8>,
@@ -117,12 +117,12 @@ const fn is_yes(enabled: &bool) -> bool {
 impl Default for Guard {
     fn default() -> Self {
         Self {
-            scope: Scope::default(),
+            scope: RuleScope::default(),
             enabled: true,
             window: None,
             counts: BTreeSet::new(),
             steps: vec![],
-            review: Review::default(),
+            review: GuardReview::default(),
             approvals: None,
         }
     }

@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 pub use self::freeze::Freeze;
 pub use self::grant::Grant;
 pub use self::guard::Guard;
-pub use self::ownership::Ownership;
+pub use self::ownership::NameOwnership;
 pub use self::sharing::Sharing;
 pub use self::subscription::Subscription;
 pub use self::team::Team;
@@ -150,8 +150,8 @@ impl fmt::Display for RuleHome {
 pub enum RuleSpec {
     /// See [`Team`].
     Team(Team),
-    /// See [`Ownership`].
-    Ownership(Ownership),
+    /// See [`NameOwnership`].
+    Ownership(NameOwnership),
     /// See [`Grant`].
     Grant(Grant),
     /// See [`Sharing`].

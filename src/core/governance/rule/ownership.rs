@@ -47,7 +47,7 @@ pub enum ClaimVisibility {
 /// one says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Ownership {
+pub struct NameOwnership {
     /// The zone's apex; all hosted zones of that name.
     pub zone: DnsName,
     /// The names; all of the zone if empty.
@@ -66,7 +66,7 @@ pub struct Ownership {
     pub visibility_of_claims: Option<ClaimVisibility>,
 }
 
-impl Ownership {
+impl NameOwnership {
     pub(super) fn validate(&self, at: &RulePath, problems: &mut RuleProblems) {
         validate_names(at, &self.zone, &self.names, problems);
     }

@@ -12,7 +12,7 @@ use crate::core::ids::{AccountId, EnvironmentId};
 /// Where a rule holds: everywhere, if nothing is given; all that are given have to fit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Scope {
+pub struct RuleScope {
     /// Any of these environments.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub environments: BTreeSet<EnvironmentId>,
@@ -30,7 +30,7 @@ pub struct Scope {
     pub clusters: ClusterSelector,
 }
 
-impl Scope {
+impl RuleScope {
     /// Whether the place is in it.
     pub fn contains(&self, place: Place<'_>) -> bool {
         (self.environments.is_empty() || self.environments.contains(place.environment))

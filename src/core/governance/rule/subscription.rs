@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::scope::Scope;
+use super::scope::RuleScope;
 use crate::core::governance::problem::{RulePath, RuleProblems};
 use crate::core::ids::RuleName;
 
@@ -34,7 +34,7 @@ pub enum Topic {
 /// Where notifications go. Secrets stand in files of the broker's machine, never in a rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub enum Sink {
+pub enum NoticeSink {
     /// JSON by POST, signed with HMAC-SHA-256.
     Webhook {
         /// Where to.
@@ -56,13 +56,13 @@ pub enum Sink {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Subscription {
     /// Where to.
-    pub sink: Sink,
+    pub sink: NoticeSink,
     /// Of what; of everything if empty.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub topics: BTreeSet<Topic>,
     /// Where it has to happen.
-    #[serde(default, skip_serializing_if = "Scope::is_everywhere")]
-    pub scope: Scope,
+    #[serde(default, skip_serializing_if = "RuleScope::is_everywhere")]
+    pub scope: RuleScope,
     /// Of names of these teams; of all if empty.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub teams: BTreeSet<RuleName>,
@@ -75,7 +75,7 @@ impl Subscription {
     }
 
     pub(super) fn validate(&self, at: &RulePath, problems: &mut RuleProblems) {
-        if let Sink::Webhook { url, .. } = &self.sink {
+        if let NoticeSink::Webhook { url, .. } = &self.sink {
             let is_local =
                 url.starts_with("http://localhost") || url.starts_with("http://127.0.0.1");
             problems.require(

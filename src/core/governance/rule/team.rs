@@ -54,7 +54,7 @@ impl People {
 /// What publishes for a team: so that "my names" has an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Publisher {
+pub struct TeamPublisher {
     /// In these clusters.
     pub clusters: ClusterSelector,
     /// The objects of these namespaces; of all if empty.
@@ -62,7 +62,7 @@ pub struct Publisher {
     pub namespaces: BTreeSet<String>,
 }
 
-impl Publisher {
+impl TeamPublisher {
     /// Whether an object of the namespace in the cluster is among what publishes.
     pub fn matches(&self, cluster: ClusterFacts<'_>, namespace: &str) -> bool {
         (self.namespaces.is_empty() || self.namespaces.contains(namespace))
@@ -87,7 +87,7 @@ pub struct Team {
     pub members: People,
     /// What publishes for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub publishes: Vec<Publisher>,
+    pub publishes: Vec<TeamPublisher>,
 }
 
 impl Team {

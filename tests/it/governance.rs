@@ -3,16 +3,28 @@
 use std::sync::Arc;
 
 use serde_json::json;
-
-use super::keeper::{RulesKeeper, RulesMessage};
-use super::*;
-use crate::adapters::clock::SystemClock;
-use crate::adapters::store::{StoreOptions, StoreUrl, open};
-use crate::core::governance::rule::{RuleHome, RuleKind};
-use crate::core::governance::snapshot::GovernedClusters;
-use crate::core::governance::testkit::{rule_of, rules, team};
-use crate::ports::Store;
 use tokio::sync::{mpsc, oneshot, watch};
+use zonefold::adapters::clock::SystemClock;
+use zonefold::adapters::store::{StoreOptions, StoreUrl, open};
+use zonefold::broker::rules::keeper::{RulesKeeper, RulesMessage};
+use zonefold::broker::rules::{ApplyError, ChangedBy, RuleChange, RulesInForce};
+use zonefold::core::governance::rule::{Rule, RuleHome};
+use zonefold::core::governance::ruleset::Rules;
+use zonefold::core::governance::snapshot::GovernedClusters;
+use zonefold::ports::Store;
+
+fn team_of(home: RuleHome, team: &str) -> Rule {
+    let document = json!({
+        "apiVersion": "zonefold.dev/v1", "kind": "Team", "metadata": { "name": team },
+        "spec": { "owners": { "groups": [team] } },
+    });
+    Rule::from_json(&document, home).unwrap()
+}
+
+/// A team of the store.
+fn team(team: &str) -> Rule {
+    team_of(RuleHome::Store, team)
+}
 
 async fn store() -> Arc<dyn Store> {
     let url: StoreUrl = "sqlite::memory:".parse().unwrap();
@@ -20,10 +32,8 @@ async fn store() -> Arc<dyn Store> {
 }
 
 fn files(teams: &[&str]) -> Arc<Rules> {
-    let spec = |team: &str| json!({ "owners": { "groups": [team] } });
-    let home = || RuleHome::File("rules/teams.yaml".into());
-    let of_file = |team: &&str| rule_of(home(), RuleKind::Team, team, spec(team));
-    Arc::new(rules(teams.iter().map(of_file).collect()))
+    let of_file = |name: &&str| team_of(RuleHome::File("rules/teams.yaml".into()), name);
+    Arc::new(Rules::new(teams.iter().map(of_file).collect()).unwrap())
 }
 
 /// A keeper that runs.
