@@ -13,7 +13,9 @@ pub use super::observed::{Drift, Observed, Ownership};
 use super::policy::{AdoptPolicy, DriftPolicy, ZonePolicy};
 use super::units::{group, place_of};
 use crate::core::dns::name::DnsName;
-use crate::core::dns::record::{RawRecordSet, RecordData, RecordKey, RecordSet, RecordType};
+use crate::core::dns::record::{
+    RawRecordSet, RecordData, RecordKey, RecordSet, RecordType, RoutingPolicy,
+};
 use crate::core::endpoint::EndpointKey;
 use crate::core::endpoint::parsed::MAX_VALUES;
 use crate::core::ids::ClusterId;
@@ -270,8 +272,9 @@ impl Planner<'_> {
             .collect();
         let mut conflicts = vec![];
         for set in coming {
-            let in_the_way =
-                unwanted.iter().filter(|(key, observed)| excludes(set, key, &observed.raw));
+            let in_the_way = unwanted.iter().filter(|(key, observed)| {
+                excludes(set, key, &observed.raw) || self.keeps_another_ttl(set, key, observed)
+            });
             conflicts.extend(in_the_way.map(|(other, observed)| (&set.key, *other, *observed)));
         }
         for (key, other, observed) in &conflicts {
@@ -287,6 +290,15 @@ impl Planner<'_> {
                 self.block(key, BlockReason::KeptForSibling(why));
             }
         }
+    }
+
+    /// Whether a set that only waits for another endpoint stands beside a weighted one with another TTL.
+    fn keeps_another_ttl(&self, set: &RecordSet, other: &RecordKey, observed: &Observed) -> bool {
+        set.key.rtype == other.rtype
+            && matches!(set.policy, RoutingPolicy::Weighted(_))
+            && observed.raw.weight.is_some()
+            && observed.raw.ttl_secs != set.ttl_secs().map(i64::from)
+            && self.hold_of(other, observed) == Some(Hold::Loose)
     }
 
     /// Blocks a new set if the set in its way has to stay.

@@ -102,6 +102,30 @@ fn a_weighted_set_waits_for_one_that_stays_with_another_time_to_live() {
 }
 
 #[test]
+fn a_weighted_set_of_an_endpoint_that_waits_gives_way_to_another_time_to_live() {
+    let routed = |object: &str, key: &str, value: &str, ttl_secs| {
+        let mut endpoint = a(object, "192.0.2.1");
+        endpoint.key.set_identifier = object.into();
+        endpoint.properties.insert(key.into(), value.into());
+        endpoint.ttl_secs = Some(ttl_secs);
+        endpoint
+    };
+    let weighted = |object, ttl_secs| routed(object, "aws/weight", "10", ttl_secs);
+    let scene = || {
+        Scene { claimed_by: Some("east"), ..Scene::default() }
+            .holds(weighted("first", 60), Some("east"))
+            .holds(weighted("second", 60), Some("east"))
+            .wants(weighted("first", 300))
+    };
+    let plan = scene().wants(routed("second", "aws/failover", "SECONDARY", 60)).plan();
+    assert_eq!((plan.units.len(), plan.blocked.len()), (1, 0), "{plan:?}");
+    assert_eq!(plan.units[0].changes.iter().filter(|change| change.after.is_none()).count(), 1);
+    // What a rejected endpoint made stays.
+    let plan = scene().wants(routed("second", "aws/weight", "many", 60)).plan();
+    assert!(plan.units.is_empty() && !plan.blocked.is_empty(), "{plan:?}");
+}
+
+#[test]
 fn the_remedy_for_a_foreign_set_is_one_that_helps() {
     let remedy = |adopt, held: Endpoint, wanted: Endpoint| {
         let scene = Scene { adopt, ..Scene::default() }.wants(wanted).holds(held, None);

@@ -10,10 +10,11 @@ use zonefold::core::ids::{BatchId, ClusterId, ZoneId};
 use zonefold::core::invariants::Invariant;
 use zonefold::core::planning::change::Batch;
 use zonefold::core::planning::policy::{AdoptPolicy, DriftPolicy, ZonePolicy};
+use zonefold::emulator::Action as Operation;
 
 use super::Violation;
 use super::history::{
-    Agent, AgentEnd, Commit, History, Part, Progress, Sight, StoredEndpoint, What, Zone,
+    Agent, AgentEnd, Call, Commit, History, Part, Progress, Sight, StoredEndpoint, What, Zone,
 };
 use super::model::{self, Expected, Policy, Set, SetKey, set_key};
 use super::owners::{Owner, Owners, is_ours, net_changes};
@@ -114,29 +115,63 @@ pub fn unsettled_names(history: &History) -> Vec<Unsettled> {
 
 /// The sets that we made once and that may be taken for foreign all the same: another writer made them anew after they were gone, or
 /// changed them, and a batch of ours that was about them had an answer that was lost. A later reader then cannot
-/// know whether the other writer changed ours, or made its own after ours was gone.
+/// know whether the other writer changed ours, or made its own after ours was gone. What such a batch makes late is ours once a
+/// listing has shown it.
 fn may_look_foreign(history: &History) -> BTreeSet<(ZoneId, RecordKey)> {
-    let mut batches: BTreeMap<BatchId, &Batch> = BTreeMap::new();
-    let mut found = BTreeSet::new();
+    type Sets = BTreeSet<(ZoneId, RecordKey)>;
+    let (mut batches, mut calls) = (BTreeMap::new(), BTreeMap::new());
+    let mut lost: BTreeSet<BatchId> = BTreeSet::new();
+    let mut shown: BTreeMap<u64, Sets> = BTreeMap::new();
+    let (mut found, mut unseen) = (Sets::new(), Sets::new());
     for event in &history.log {
         match &event.what {
-            What::Applied { entry, .. } => {
+            What::CallStarted(call) => {
+                calls.insert(call.number, call);
+            }
+            What::CallArrived { call, .. } => {
+                let call: Option<&&Call> = calls.get(call);
+                let lists =
+                    call.filter(|call| call.action == Operation::ListResourceRecordSets.as_str());
+                if let Some(call) = lists
+                    && let Some(zone) = &call.zone
+                {
+                    let here = unseen.iter().filter(|(of, _)| of == zone).cloned();
+                    shown.insert(call.number, here.collect());
+                }
+            }
+            What::CallEnded { call, outcome } if outcome == "status 200" => {
+                for set in shown.remove(call).unwrap_or_default() {
+                    unseen.remove(&set);
+                    found.remove(&set);
+                }
+            }
+            What::Applied { entry, call } => {
+                let batch = call.and_then(|call| calls.get(&call)?.batch);
+                let is_late = batch.is_some_and(|batch| lost.contains(&batch));
                 for change in net_changes(entry).into_iter().filter(|change| change.after.is_some())
                 {
                     let (set, is_new) = ((entry.zone.clone(), change.key), change.before.is_none());
-                    if is_ours(entry) {
+                    if !is_ours(entry) {
+                        // No listing can show any more that it was ours.
+                        if unseen.remove(&set) || is_new {
+                            found.insert(set);
+                        }
+                    } else if is_late {
+                        unseen.insert(set);
+                    } else {
+                        unseen.remove(&set);
                         found.remove(&set);
-                    } else if is_new {
-                        found.insert(set);
                     }
                 }
             }
             What::Committed { commit: Commit::BatchBegun(batch), .. } => {
+                let batch: &Batch = batch;
                 batches.insert(batch.id, batch);
             }
             What::Committed { commit: Commit::BatchFinished { batch, outcome }, .. }
                 if outcome.may_come_late() =>
             {
+                lost.insert(*batch);
                 let keys = batches
                     .get(batch)
                     .into_iter()
