@@ -1,5 +1,6 @@
 //! Which freezes hold, and until when.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::rule::freeze::{Freeze, Lane};
@@ -82,6 +83,20 @@ pub struct Closed {
     pub reason: Option<String>,
 }
 
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the freeze {} lets nothing go until {}", self.rule.name, self.until)?;
+        match &self.reason {
+            Some(reason) => write!(f, ": {reason}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn closed(freeze: &CompiledFreeze, spec: &Freeze, until: Timestamp) -> Closed {
+    Closed { rule: freeze.id(), until, reason: spec.reason.clone() }
+}
+
 impl ClosedNow {
     /// The freezes of a set that are closed at a time.
     pub fn at(freezes: &[CompiledFreeze], now: Timestamp) -> Self {
@@ -115,7 +130,13 @@ impl ClosedNow {
         let first = closing.next()?;
         let (freeze, spec, until) =
             closing.fold(first, |last, next| if next.2 > last.2 { next } else { last });
-        Some(Closed { rule: freeze.id(), until, reason: spec.reason.clone() })
+        Some(closed(freeze, spec, until))
+    }
+
+    /// What closes anything at all for the longest.
+    pub fn last(&self) -> Option<Closed> {
+        let (freeze, until) = self.closed.iter().max_by_key(|(_, until)| *until)?;
+        Some(closed(freeze, freeze.spec()?, *until))
     }
 
     /// Whether nothing is closed anywhere.

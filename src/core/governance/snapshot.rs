@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::entitlement::{Entitlement, NameAsked};
+use super::freeze::{Closed, ClosedNow};
+use super::rule::freeze::Lane;
 use super::ruleset::Rules;
-use super::selector::ClusterFacts;
+use super::selector::{ClusterFacts, Place};
 use crate::core::dns::name::DnsName;
 use crate::core::endpoint::parsed::ParsedEndpoint;
+use crate::core::endpoint::verdict::Placement;
 use crate::core::ids::{ClusterId, EnvironmentId};
 use crate::core::time::Timestamp;
 
@@ -31,6 +34,8 @@ pub struct Governance {
     /// The number of the set; 0 if none was ever accepted.
     number: u64,
     at: Timestamp,
+    /// The freezes that are closed then.
+    closed: Arc<ClosedNow>,
 }
 
 impl PartialEq for Governance {
@@ -45,7 +50,8 @@ impl PartialEq for Governance {
 impl Governance {
     /// The rules as they are at the beginning of time: what has an end has not come to it.
     pub fn new(rules: Arc<Rules>, clusters: GovernedClusters) -> Self {
-        Self { rules, clusters: Arc::new(clusters), number: 0, at: Timestamp::default() }
+        let (at, closed) = (Timestamp::default(), Arc::default());
+        Self { rules, clusters: Arc::new(clusters), number: 0, at, closed }
     }
 
     /// The same under the number with which it was accepted.
@@ -62,7 +68,8 @@ impl Governance {
     /// The same at a time.
     #[must_use]
     pub fn at(&self, now: Timestamp) -> Self {
-        Self { at: now, ..self.clone() }
+        let closed = Arc::new(ClosedNow::at(self.rules.freezes(), now));
+        Self { at: now, closed, ..self.clone() }
     }
 
     /// All rules.
@@ -78,7 +85,25 @@ impl Governance {
 
     /// When time alone changes what the rules say next; `None` for never.
     pub fn next_change(&self) -> Option<Timestamp> {
-        self.rules.next_grant_end(self.at)
+        [self.rules.next_grant_end(self.at), self.closed.changes_at].into_iter().flatten().min()
+    }
+
+    /// What closes a name of a zone for a change that is for a cluster. A freeze of some clusters closes for one that is not
+    /// registered any more too: nobody can say that it is not among them.
+    pub fn closes(
+        &self,
+        placement: &Placement,
+        zone: &DnsName,
+        name: &DnsName,
+        cluster: &ClusterId,
+        lane: Option<Lane>,
+    ) -> Option<Closed> {
+        if self.closed.is_empty() {
+            return None;
+        }
+        let Some(cluster) = self.cluster(cluster) else { return self.closed.last() };
+        let (environment, account) = (cluster.environment, &placement.account);
+        self.closed.closes(Place { environment, account, zone, name, cluster }, lane, None)
     }
 
     /// Whether an endpoint of an object in a namespace may have what it asks for in a zone: all of its types, or it may not. What a

@@ -2,4 +2,5 @@
 
 pub mod guard;
 pub mod hold;
+pub mod lane;
 pub mod request;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::world::{START, World, drive, requests, wants, www, zone_id};
-use crate::broker::directory::entry::EndpointEntry;
+use crate::broker::directory::entry::{EndpointEntry, Progress};
 use crate::broker::rules::RulesInForce;
 use crate::broker::worker::{Effect, Message};
 use crate::core::governance::rule::{Rule, RuleKind};
@@ -14,7 +14,7 @@ use crate::core::governance::snapshot::{Governance, GovernedCluster};
 use crate::core::governance::testkit::{rule, rules, team};
 use crate::core::ids::EnvironmentId;
 use crate::core::testkit::cluster;
-use crate::core::time::Millis;
+use crate::core::time::{Millis, Timestamp};
 
 const APEX: &str = "zone-00000.example.com";
 
@@ -93,4 +93,33 @@ async fn a_grant_that_ends_leaves_the_record_as_it_is_and_takes_no_edit() {
     drive(&mut worker).await;
     assert_eq!((reason(&edited), changes()), (Some("NOT_GRANTED"), 1));
     assert!(worker.zones.get(&zone_id(0)).unwrap().backlog.is_empty());
+}
+
+#[tokio::test]
+async fn a_freeze_lets_nothing_go_and_what_is_wanted_at_its_end_goes_then() {
+    let mut world = World::new(1, requests(100.0, 50.0));
+    let (mut worker, _view) = world.idle_worker().await;
+    let changes = || world.provider.changes.lock().unwrap().len();
+    let (effect, _) = wanted("192.0.2.1");
+    worker.take(Message::Effects(vec![effect]));
+    drive(&mut worker).await;
+    assert_eq!(changes(), 1);
+    let end = Timestamp(START.0 + 60_000);
+    let until = jiff::Timestamp::from_millisecond(end.0).unwrap().to_string();
+    let spec = json!({ "scope": { "zones": [APEX] }, "until": until, "reason": "the sale" });
+    reload(&world, vec![rule(RuleKind::Freeze, "sale", spec)]);
+    let (edit, edited) = wanted("192.0.2.9");
+    worker.take(Message::Effects(vec![edit]));
+    drive(&mut worker).await;
+    assert_eq!((reason(&edited), changes()), (Some("ACCEPTED"), 1));
+    let Some(Progress::Pending { detail, expected_at }) = edited.status().unwrap().progress.clone()
+    else {
+        panic!("{:?}", edited.status());
+    };
+    assert_eq!(expected_at, Some(end));
+    assert!(detail.contains("the freeze sale") && detail.ends_with("the sale"), "{detail}");
+    world.clock.advance(Millis::from_secs(61));
+    drive(&mut worker).await;
+    drive(&mut worker).await;
+    assert_eq!(changes(), 2, "what is wanted at its end goes");
 }

@@ -9,6 +9,7 @@ pub(in crate::broker::worker) mod claims;
 pub(in crate::broker::worker) mod compare;
 pub(in crate::broker::worker) mod crowd;
 pub(in crate::broker::worker) mod dirty_claims;
+mod held_back;
 pub(in crate::broker::worker) mod name_state;
 pub(in crate::broker::worker) mod quota;
 pub(in crate::broker::worker) mod reader;
@@ -247,7 +248,7 @@ impl ZoneState {
         let others = self.follow(name, &decision, &plan);
         self.rest_refusals(name, &plan, now);
         self.hold_creations(name, &plan, now);
-        let (ready, refused) = self.sift(&plan.units, now);
+        let (ready, held_back) = self.sift(&plan.units, now);
         let adopted = self.adopt(&decision, &plan.adopted, now);
         let mut review = Review { adopted, others, ..Review::default() };
         if ready.is_empty() {
@@ -257,7 +258,8 @@ impl ZoneState {
         if let Some(cluster) = ready.first().and_then(|unit| unit.cluster()) {
             review.work = Some((cluster.clone(), cost.max(1)));
         }
-        let told = LookedAt { decision: &decision, plan: &plan, ready: &ready, refused: &refused };
+        let told =
+            LookedAt { decision: &decision, plan: &plan, ready: &ready, held_back: &held_back };
         review.statuses = self.statuses(name, &told, pending_detail, expected_at);
         // A name whose endpoints were told something has endpoints.
         if review.statuses.is_empty() && self.names.get(name).is_some_and(NameState::is_empty) {
@@ -332,7 +334,7 @@ impl ZoneState {
     }
 
     /// The message for a unit that a full zone does not accept now.
-    fn is_held(&self, unit: &Unit, now: Timestamp) -> Option<Refusal> {
+    pub(super) fn is_held(&self, unit: &Unit, now: Timestamp) -> Option<Refusal> {
         let (message, retry_at) = self.quota.holds_unit(unit, now)?;
         Some(Refusal {
             fingerprint: fingerprint(unit),
@@ -343,31 +345,6 @@ impl ZoneState {
                 self.context.apex
             ),
         })
-    }
-
-    /// Parts units that may be sent from those that were refused as they are and whose time has not come.
-    fn sift<'a>(
-        &self,
-        units: &'a [Unit],
-        now: Timestamp,
-    ) -> (Vec<&'a Unit>, Vec<(&'a Unit, Refusal)>) {
-        let (mut ready, mut refused) = (vec![], vec![]);
-        for unit in units {
-            if let Some(held) = self.is_held(unit, now) {
-                refused.push((unit, held));
-                continue;
-            }
-            let refusal = unit_key(unit).and_then(|key| self.refusals.get(key));
-            match refusal {
-                Some(refusal)
-                    if refusal.fingerprint == fingerprint(unit) && now < refusal.retry_at =>
-                {
-                    refused.push((unit, refusal.clone()));
-                }
-                _ => ready.push(unit),
-            }
-        }
-        (ready, refused)
     }
 
     fn adopt(

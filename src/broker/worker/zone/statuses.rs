@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::ZoneState;
+use super::held_back::HeldBack;
 use super::name_state::Mark;
-use super::refusals::Refusal;
 use crate::broker::directory::entry::{EndpointEntry, Progress, Status};
 use crate::core::dns::name::DnsName;
 use crate::core::endpoint::verdict::{Verdict, VerdictState};
@@ -19,14 +19,14 @@ pub(super) struct LookedAt<'a> {
     pub(super) decision: &'a NameDecision,
     pub(super) plan: &'a NamePlan,
     pub(super) ready: &'a [&'a Unit],
-    pub(super) refused: &'a [(&'a Unit, Refusal)],
+    pub(super) held_back: &'a [(&'a Unit, HeldBack)],
 }
 
 /// The same by contribution, so that many at one name cost no more than each once.
 struct ByContribution<'a> {
     blocked: BTreeMap<usize, &'a Blocked>,
     left_out: BTreeMap<usize, &'a Blocked>,
-    refused: BTreeMap<usize, &'a Refusal>,
+    held_back: BTreeMap<usize, &'a HeldBack>,
     ready: BTreeSet<usize>,
 }
 
@@ -48,16 +48,16 @@ impl<'a> ByContribution<'a> {
             }
             found
         };
-        let mut refused = BTreeMap::new();
-        for (unit, refusal) in told.refused {
+        let mut held_back = BTreeMap::new();
+        for (unit, why) in told.held_back {
             for index in concerned(unit) {
-                refused.entry(index).or_insert(refusal);
+                held_back.entry(index).or_insert(why);
             }
         }
         Self {
             blocked: first_of(&told.plan.blocked),
             left_out: first_of(&told.plan.left_out),
-            refused,
+            held_back,
             ready: told.ready.iter().flat_map(|unit| concerned(unit)).collect(),
         }
     }
@@ -75,9 +75,8 @@ impl<'a> ByContribution<'a> {
         if let Some(blocked) = self.blocked.get(&index) {
             return told_of_block(verdict, blocked);
         }
-        if let Some(refusal) = self.refused.get(&index) {
-            let (message, retry_at) = (refusal.message.clone(), refusal.retry_at);
-            return (verdict.clone(), Some(Progress::Refused { message, retry_at }));
+        if let Some(why) = self.held_back.get(&index) {
+            return (verdict.clone(), Some(why.progress()));
         }
         let mut verdict = verdict.clone();
         if let Some(left_out) = self.left_out.get(&index) {

@@ -1,6 +1,7 @@
 //! Everything that a zone knows of one name, for people.
 
 use super::ZoneState;
+use super::held_back::HeldBack;
 use crate::broker::directory::entry::EndpointEntry;
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::RawRecordSet;
@@ -35,7 +36,17 @@ impl ZoneState {
     pub fn why(&self, name: &DnsName, now: Timestamp) -> Option<NameReport> {
         let state = self.names.get(name)?;
         let (decision, plan, _) = self.decide(name)?;
-        let (ready, refused) = self.sift(&plan.units, now);
+        let (ready, held_back) = self.sift(&plan.units, now);
+        let mut blocked: Vec<String> =
+            plan.blocked.iter().chain(&plan.left_out).map(ToString::to_string).collect();
+        let mut refused = vec![];
+        for (_, why) in held_back {
+            match why {
+                HeldBack::Refused(refusal) => refused.push((refusal.message, refusal.retry_at)),
+                HeldBack::Frozen(closed) => blocked.push(closed.to_string()),
+            }
+        }
+        blocked.dedup();
         Some(NameReport {
             holder: decision.holder.clone(),
             held_since: state.claim.as_ref().map(|claim| claim.since),
@@ -43,11 +54,8 @@ impl ZoneState {
             desired: decision.desired.values().map(|desired| desired.set.to_raw()).collect(),
             observed: state.to_observed(name).into_values().collect(),
             pending: ready.into_iter().cloned().collect(),
-            blocked: plan.blocked.iter().chain(&plan.left_out).map(ToString::to_string).collect(),
-            refused: refused
-                .into_iter()
-                .map(|(_, refusal)| (refusal.message, refusal.retry_at))
-                .collect(),
+            blocked,
+            refused,
         })
     }
 }

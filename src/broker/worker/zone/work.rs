@@ -197,6 +197,7 @@ impl ZoneWork {
     pub fn govern(&mut self, governance: &Arc<Governance>) {
         self.state.context.governance = Arc::clone(governance);
         self.has_old_plan = true;
+        self.end_searches();
     }
 
     /// Ends all searches: the zone is not as believed, so going on teaches nothing. Their names are looked at again.
