@@ -41,6 +41,11 @@ impl RulesOfFiles {
         Ok(Self(Arc::new(rules)))
     }
 
+    /// Rules that stand in no folder of this machine.
+    pub fn of(rules: Rules) -> Self {
+        Self(Arc::new(rules))
+    }
+
     /// The rules.
     pub fn shared(&self) -> Arc<Rules> {
         Arc::clone(&self.0)

@@ -30,11 +30,13 @@ pub enum Invariant {
     Converges,
     /// At most one replica manages an account.
     OneWriter,
+    /// A freeze lets nothing through but its exempt lanes and people.
+    FreezesHold,
 }
 
 impl Invariant {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Invariant; 12] = [
+    pub const ALL: [Invariant; 13] = [
         Self::AckedIsDurable,
         Self::SilenceNeverDeletes,
         Self::ForeignIsUntouched,
@@ -47,6 +49,7 @@ impl Invariant {
         Self::Attributable,
         Self::Converges,
         Self::OneWriter,
+        Self::FreezesHold,
     ];
 
     /// Its number, from 1.
@@ -60,8 +63,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_catalogue_is_numbered_from_one_to_twelve() {
+    fn the_catalogue_is_numbered_from_one_to_thirteen() {
         assert_eq!(Invariant::AckedIsDurable.number(), 1);
-        assert_eq!(Invariant::OneWriter.number(), 12);
+        assert_eq!(Invariant::FreezesHold.number(), 13);
     }
 }

@@ -281,7 +281,8 @@ impl Shape {
             "accounts": self.accounts.iter().map(account).collect::<Vec<_>>(),
             "clusters": clusters.collect::<Vec<_>>(),
         });
-        Config::parse(&text.to_string(), "broker.yaml").unwrap()
+        let config = Config::parse(&text.to_string(), "broker.yaml").unwrap();
+        Config { governance: self.prepared.governance(), ..config }
     }
 }
 

@@ -3,6 +3,7 @@
 use zonefold::core::dns::name::DnsName;
 use zonefold::core::ids::{AccountId, ZoneId};
 use zonefold::core::planning::policy::ZonePolicy;
+use zonefold::core::time::Timestamp;
 
 use super::Agent;
 
@@ -27,6 +28,8 @@ pub enum Told {
     StoreClock { ahead_ms: i64 },
     /// Changes of a zone fail with a status that says nothing of the batch, all of them; or no longer.
     Failing { zone: ZoneId, on: bool },
+    /// A freeze of a zone, which every broker knows: what it lets through besides nothing is `urgent`.
+    Frozen { apex: DnsName, from: Timestamp, until: Timestamp, urgent: bool },
     /// The connections that an agent has fall silent, and stay so for longer than any patience.
     Silent { agent: Agent },
 }

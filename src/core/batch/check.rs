@@ -9,6 +9,7 @@ use crate::core::planning::change::{Action, Batch, Motive, WireChange};
 use crate::core::planning::claims::ZoneContext;
 use crate::core::planning::plan::{Observed, is_protected};
 use crate::core::planning::policy::{AdoptPolicy, ZonePolicy};
+use crate::core::release::lane::lane_of;
 
 /// Route 53: ResourceRecord elements in one call.
 const MAX_RECORDS: usize = 1_000;
@@ -41,6 +42,7 @@ pub fn check(
     let mut reader = Reader { batch, zone, policy, adopt, violations: vec![] };
     reader.read_limits();
     reader.read_attribution();
+    reader.read_freezes();
     reader.replay(observed);
     if reader.violations.is_empty() { Ok(()) } else { Err(reader.violations) }
 }
@@ -106,6 +108,22 @@ impl Reader<'_> {
                     Invariant::Attributable,
                     format!("{} is written for no endpoint", change.key),
                 );
+            }
+        }
+    }
+
+    /// Nothing that a freeze closes is in it.
+    fn read_freezes(&mut self) {
+        let zone = self.zone;
+        for unit in &self.batch.units {
+            let lane = lane_of(unit);
+            let closed = unit.changes.iter().find_map(|change| {
+                let (name, cluster) = (&change.key.name, &change.cause.cluster);
+                let (governance, placement) = (&zone.governance, &zone.placement);
+                Some((name, governance.closes(placement, &zone.apex, name, cluster, lane)?))
+            });
+            if let Some((name, closed)) = closed {
+                self.found(Invariant::FreezesHold, format!("{name} is changed, and {closed}"));
             }
         }
     }

@@ -3,6 +3,7 @@
 
 mod clocks;
 mod crowd;
+mod freezes;
 mod half_open;
 mod refusals;
 mod tags;
@@ -11,7 +12,10 @@ mod zones;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use zonefold::config::RulesOfFiles;
 use zonefold::core::dns::name::DnsName;
+use zonefold::core::governance::rule::{Rule, RuleHome};
+use zonefold::core::governance::ruleset::Rules;
 use zonefold::core::ids::AccountId;
 use zonefold::emulator::ZoneSummary;
 
@@ -46,6 +50,8 @@ pub enum Kind {
     Crowd,
     /// Connections that fall silent for minutes.
     HalfOpen,
+    /// Freezes of zones.
+    Freezes,
 }
 
 /// One step of such an event.
@@ -57,6 +63,7 @@ pub enum Extra {
     Refusals(refusals::RefusalStep),
     Crowd(crowd::CrowdStep),
     HalfOpen(half_open::HalfOpenStep),
+    Freezes(freezes::FreezeStep),
 }
 
 /// How one that lasts ends.
@@ -80,6 +87,8 @@ pub struct Prepared {
     zones: BTreeMap<&'static str, Vec<String>>,
     tags: BTreeMap<String, BTreeMap<String, String>>,
     shifting: Vec<String>,
+    /// Documents of rules.
+    governance: Vec<Value>,
 }
 
 impl Prepared {
@@ -104,6 +113,14 @@ impl Prepared {
     /// The apexes of zones that appear or vanish.
     pub fn shifting(&self) -> Vec<DnsName> {
         self.shifting.iter().filter_map(|apex| DnsName::parse(apex).ok()).collect()
+    }
+
+    /// The rules of governance.
+    pub fn governance(&self) -> RulesOfFiles {
+        let home = || RuleHome::File("rules/sim.yaml".into());
+        let read = |document: &Value| Rule::from_json(document, home()).ok();
+        let rules = self.governance.iter().filter_map(read).collect();
+        Rules::new(rules).map_or_else(|_| RulesOfFiles::default(), RulesOfFiles::of)
     }
 
     fn is_any(&self) -> bool {
@@ -138,13 +155,14 @@ pub fn draw(seed: u64, shape: &Shape) -> Vec<TimedStep> {
 fn one(shape: &Shape, random: &mut fastrand::Rng) -> Steps {
     // Where endpoints name their zones, zones that come and go would leave nothing to judge.
     let names_zones = shape.accounts.iter().any(|account| !account.private.is_empty());
-    match random.u8(0..6) {
+    match random.u8(0..7) {
         0 | 1 if names_zones => vec![],
         0 => tags::draw(shape, random),
         1 => zones::draw(shape, random),
         2 => clocks::draw(shape, random),
         3 => refusals::draw(shape, random),
         4 => crowd::draw(shape, random),
+        5 => freezes::draw(shape, random),
         _ => half_open::draw(shape, random),
     }
 }
@@ -167,6 +185,7 @@ impl Extra {
             Self::Refusals(_) => Kind::Refusals,
             Self::Crowd(_) => Kind::Crowd,
             Self::HalfOpen(_) => Kind::HalfOpen,
+            Self::Freezes(_) => Kind::Freezes,
         }
     }
 
@@ -184,6 +203,7 @@ impl Extra {
             Self::Refusals(step) => Some(step.for_ms()),
             Self::Crowd(step) => Some(step.for_ms),
             Self::HalfOpen(step) => Some(step.for_ms()),
+            Self::Freezes(step) => step.lasts_ms(),
         }
     }
 
@@ -193,6 +213,7 @@ impl Extra {
             Self::Tags(step) => step.prepare(shape),
             Self::Zones(step) => step.prepare(shape),
             Self::Clocks(step) => step.prepare(shape),
+            Self::Freezes(step) => step.prepare(shape),
             Self::Refusals(_) | Self::Crowd(_) | Self::HalfOpen(_) => {}
         }
     }
@@ -208,6 +229,10 @@ impl World {
             Extra::Refusals(step) => self.take_refusal_step(step).map(ExtraUndo::Refusals),
             Extra::Crowd(step) => Some(ExtraUndo::Crowd(self.take_crowd_step(step))),
             Extra::HalfOpen(step) => self.take_half_open_step(step).map(ExtraUndo::HalfOpen),
+            Extra::Freezes(step) => {
+                self.take_freeze_step(step);
+                None
+            }
         }
     }
 

@@ -10,6 +10,7 @@ mod converges;
 mod durable;
 mod fair;
 mod foreign;
+mod freezes;
 mod handover;
 mod idle;
 mod limits;
@@ -95,6 +96,7 @@ pub fn judge_one(history: &History, invariant: Invariant) -> Vec<Violation> {
         Invariant::Attributable => attributable::judge,
         Invariant::Converges => converges::judge,
         Invariant::OneWriter => one_writer::judge,
+        Invariant::FreezesHold => freezes::judge,
     };
     let more: fn(&History) -> Vec<Violation> = match invariant {
         Invariant::SilenceNeverDeletes => placed::judge,
