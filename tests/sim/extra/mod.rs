@@ -28,6 +28,10 @@ use crate::world::World;
 
 /// Keeps the draws apart from those of the schedule and of the trials.
 const APART: u64 = 0x7E57_0000_0E17_2A00;
+/// The same for freezes.
+const APART_FREEZES: u64 = 0x7E57_0000_F4EE_2E00;
+/// One in this number of seeds has a freeze.
+const FREEZE_OF: u8 = 8;
 /// One in this number of seeds has a further event.
 const ONE_OF: u8 = 3;
 /// One in this number of those has a second one.
@@ -142,12 +146,17 @@ type Steps = Vec<(u64, Step)>;
 /// The further events of a seed, if it has any.
 pub fn draw(seed: u64, shape: &Shape) -> Vec<TimedStep> {
     let mut random = fastrand::Rng::with_seed(seed ^ APART);
-    if random.u8(0..ONE_OF) != 0 {
-        return vec![];
-    }
-    let mut steps = one(shape, &mut random);
-    if random.u8(0..SECOND_OF) == 0 {
+    let mut steps = vec![];
+    if random.u8(0..ONE_OF) == 0 {
         steps.extend(one(shape, &mut random));
+        if random.u8(0..SECOND_OF) == 0 {
+            steps.extend(one(shape, &mut random));
+        }
+    }
+    // What came later is drawn apart from these, so that old seeds are what they were.
+    let mut random = fastrand::Rng::with_seed(seed ^ APART_FREEZES);
+    if random.u8(0..FREEZE_OF) == 0 {
+        steps.extend(freezes::draw(shape, &mut random));
     }
     steps.into_iter().map(|(at_ms, step)| TimedStep { at_ms, step }).collect()
 }
@@ -155,14 +164,13 @@ pub fn draw(seed: u64, shape: &Shape) -> Vec<TimedStep> {
 fn one(shape: &Shape, random: &mut fastrand::Rng) -> Steps {
     // Where endpoints name their zones, zones that come and go would leave nothing to judge.
     let names_zones = shape.accounts.iter().any(|account| !account.private.is_empty());
-    match random.u8(0..7) {
+    match random.u8(0..6) {
         0 | 1 if names_zones => vec![],
         0 => tags::draw(shape, random),
         1 => zones::draw(shape, random),
         2 => clocks::draw(shape, random),
         3 => refusals::draw(shape, random),
         4 => crowd::draw(shape, random),
-        5 => freezes::draw(shape, random),
         _ => half_open::draw(shape, random),
     }
 }
