@@ -298,7 +298,8 @@ impl EndpointEntry {
 
     /// The number of the set of zones where it contributes; 0 for none.
     pub(in crate::broker) fn place(&self) -> u32 {
-        self.header().place.load(Ordering::Relaxed)
+        // Whoever sees the number finds its set in the table.
+        self.header().place.load(Ordering::Acquire)
     }
 
     /// The sequence number of the placement that led there.
@@ -307,7 +308,7 @@ impl EndpointEntry {
     }
 
     pub(in crate::broker) fn set_place(&self, place: u32, sequence: u32) {
-        self.header().place.store(place, Ordering::Relaxed);
+        self.header().place.store(place, Ordering::Release);
         self.header().sequence.store(sequence, Ordering::Relaxed);
     }
 
