@@ -51,7 +51,8 @@ impl FreezeStep {
     pub fn prepare(&self, shape: &mut Shape) {
         let time = |ms: u64| {
             let ms = STARTED_AT.0.saturating_add_unsigned(ms);
-            jiff::Timestamp::from_millisecond(ms).map_or_else(|_| String::new(), |at| at.to_string())
+            jiff::Timestamp::from_millisecond(ms)
+                .map_or_else(|_| String::new(), |at| at.to_string())
         };
         let lanes: &[&str] = if self.urgent { &["urgent"] } else { &[] };
         let zone = apex(shape, self.zone);

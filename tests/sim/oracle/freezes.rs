@@ -24,7 +24,8 @@ struct Frozen {
 
 /// Looks at each batch that is begun. Where clocks are set, nobody can say when a freeze begins.
 pub fn judge(history: &History) -> Vec<Violation> {
-    let is_clock = |what: &What| matches!(what, What::Fault { kind, .. } if kind.starts_with("clock"));
+    let is_clock =
+        |what: &What| matches!(what, What::Fault { kind, .. } if kind.starts_with("clock"));
     if history.log.iter().any(|event| is_clock(&event.what)) {
         return vec![];
     }
@@ -42,7 +43,9 @@ pub fn judge(history: &History) -> Vec<Violation> {
                         && is_of(history, batch, &frozen.apex)
                 };
                 for frozen in freezes.iter().filter(is_closed) {
-                    for unit in batch.units.iter().filter(|unit| !(frozen.urgent && is_urgent(unit))) {
+                    for unit in
+                        batch.units.iter().filter(|unit| !(frozen.urgent && is_urgent(unit)))
+                    {
                         let Some(change) = unit.changes.first() else { continue };
                         let what = format!(
                             "{} is changed in batch {} while {} is frozen until {}",

@@ -609,7 +609,7 @@ impl RuleSets for MemoryStore {
     }
 
     async fn accept_rules(&self, set: &RuleSetRow) -> Result<bool, StoreError> {
-        let (set, origin) = (set.clone(), self.origin);
+        let (set, origin) = (set.clone(), self.origin.filter(|_| self.database.0.shared));
         self.write("accept_rules", move |tables, now, _| Ok(tables.accept_rules(origin, &set, now)))
             .await
     }

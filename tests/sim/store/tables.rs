@@ -517,11 +517,18 @@ impl Tables {
     }
 
     /// Makes a set of rules the next one, if its number is that.
-    pub fn accept_rules(&mut self, origin: ReplicaId, set: &RuleSetRow, now: Timestamp) -> bool {
+    pub fn accept_rules(
+        &mut self,
+        origin: Option<ReplicaId>,
+        set: &RuleSetRow,
+        now: Timestamp,
+    ) -> bool {
         let is_next = set.number == self.rule_sets.last().map_or(0, |last| last.number) + 1;
         if is_next {
             self.rule_sets.push(set.clone());
-            self.tell(origin, Reference::News(News::Rules(set.number)), now);
+            if let Some(origin) = origin {
+                self.tell(origin, Reference::News(News::Rules(set.number)), now);
+            }
         }
         is_next
     }
