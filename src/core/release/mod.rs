@@ -3,4 +3,5 @@
 pub mod guard;
 pub mod hold;
 pub mod lane;
+pub mod ledger;
 pub mod request;
