@@ -17,7 +17,6 @@ use super::rule::{
     Guard, NameOwnership, Rule, RuleHome, RuleId, RuleKind, RuleSpec, SharedRule, Sharing, Team,
     patterns_of,
 };
-use super::selector::Place;
 use crate::core::dns::name::DnsName;
 use crate::core::ids::RuleName;
 
@@ -328,13 +327,10 @@ impl Rules {
         }
     }
 
-    /// The guards that hold at a place; none if the one that is there by default does.
-    pub fn guards<'a>(
-        &'a self,
-        place: Place<'a>,
-    ) -> impl Iterator<Item = (&'a SharedRule, &'a Guard)> {
-        self.guards.iter().filter_map(move |rule| match &rule.spec {
-            RuleSpec::Guard(guard) if guard.scope.contains(place) => Some((rule, guard)),
+    /// The guards, wherever they hold.
+    pub fn guards(&self) -> impl Iterator<Item = (&SharedRule, &Guard)> {
+        self.guards.iter().filter_map(|rule| match &rule.spec {
+            RuleSpec::Guard(guard) => Some((rule, guard)),
             _ => None,
         })
     }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::entitlement::{Entitlement, NameAsked};
 use super::freeze::{Closed, ClosedNow};
+use super::rule::Guard;
 use super::rule::freeze::Lane;
+use super::rule::guard::GuardId;
 use super::ruleset::Rules;
 use super::selector::{ClusterFacts, Place};
 use crate::core::dns::name::DnsName;
@@ -106,6 +108,38 @@ impl Governance {
         self.closed.closes(Place { environment, account, zone, name, cluster }, lane, None)
     }
 
+    /// The guards that count what is for a cluster at a name of a zone: each whose scope it is in, or else the one that is there by
+    /// default. For a cluster that is not registered any more each holds that says nothing against it.
+    pub fn guards_at(
+        &self,
+        placement: &Placement,
+        zone: &DnsName,
+        name: &DnsName,
+        cluster: &ClusterId,
+    ) -> Vec<GuardId> {
+        let (account, cluster) = (&placement.account, self.cluster(cluster));
+        let fits = |guard: &Guard| match cluster {
+            Some(cluster) => {
+                let environment = cluster.environment;
+                guard.scope.contains(Place { environment, account, zone, name, cluster })
+            }
+            None => guard.scope.may_contain(account, zone, name),
+        };
+        let mut fitting = self.rules.guards().filter(|(_, guard)| fits(guard)).peekable();
+        if fitting.peek().is_none() {
+            return vec![GuardId::Default];
+        }
+        let counts = fitting.filter(|(_, guard)| guard.enabled);
+        counts.map(|(rule, _)| GuardId::Rule(rule.name.clone())).collect()
+    }
+
+    /// All guards that may count something.
+    pub fn guards(&self) -> BTreeMap<GuardId, Guard> {
+        let rules = self.rules.guards().filter(|(_, guard)| guard.enabled);
+        let rules = rules.map(|(rule, guard)| (GuardId::Rule(rule.name.clone()), guard.clone()));
+        rules.chain([(GuardId::Default, Guard::default())]).collect()
+    }
+
     /// Whether an endpoint of an object in a namespace may have what it asks for in a zone: all of its types, or it may not. What a
     /// cluster made that is not registered any more is not for grants to judge.
     pub fn entitlement(
@@ -137,6 +171,7 @@ impl Governance {
 mod tests {
     use super::*;
     use crate::core::endpoint::parsed::parse_endpoint;
+    use crate::core::ids::RuleName;
     use crate::core::governance::rule::RuleKind;
     use crate::core::governance::testkit::{claimed, rule, rules};
     use crate::core::testkit::{cluster, endpoint, name};
@@ -179,6 +214,34 @@ mod tests {
     fn a_cluster_that_is_not_registered_loses_nothing_by_a_rule() {
         let granted = governance("granted", None);
         assert_eq!(asked(&granted, "gone", "pay"), Entitlement::Open);
+    }
+
+    #[test]
+    fn the_default_guard_counts_where_no_other_one_holds() {
+        let of = |scope: serde_json::Value, enabled: bool| {
+            let spec = serde_json::json!({ "scope": scope, "enabled": enabled });
+            let clusters = ["east"].map(|name| {
+                let environment = EnvironmentId::parse("prod").unwrap();
+                (cluster(name), GovernedCluster { environment, labels: BTreeMap::new() })
+            });
+            let rules = rules(vec![rule(RuleKind::Guard, "mine", spec)]);
+            Governance::new(Arc::new(rules), clusters.into())
+        };
+        let placement = crate::core::testkit::zone_context().placement;
+        let at = |governance: &Governance, host: &str, by: &str| {
+            let (zone, host, by) = (name("example.com"), name(host), cluster(by));
+            governance.guards_at(&placement, &zone, &host, &by)
+        };
+        let (mine, pay) = (GuardId::Rule(RuleName::parse("mine").unwrap()), "a.pay.example.com");
+        let of_pay = of(serde_json::json!({ "names": ["*.pay.example.com"] }), true);
+        assert_eq!(at(&of_pay, pay, "east"), [mine.clone()]);
+        assert_eq!(at(&of_pay, "www.example.com", "east"), [GuardId::Default]);
+        assert_eq!(at(&of_pay, pay, "gone"), [mine.clone()]);
+        let of_east = of(serde_json::json!({ "clusters": { "names": ["east"] } }), true);
+        assert_eq!(at(&of_east, pay, "gone"), [mine], "nobody can say that it was another one");
+        let off = of(serde_json::json!({ "environments": ["prod"] }), false);
+        assert_eq!(at(&off, pay, "east"), []);
+        assert_eq!(off.guards().len(), 1, "the default one");
     }
 
     #[test]

@@ -4,20 +4,31 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use crate::core::dns::record::{RawRecordSet, RecordKey, RecordType};
 use crate::core::governance::rule::guard::{Counted, Guard};
 use crate::core::planning::change::Unit;
 use crate::core::time::{Millis, Timestamp};
 
 /// How many of each that guards count.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Tally {
     /// Record sets that are deleted and not replaced.
+    #[serde(skip_serializing_if = "is_none")]
     pub deletions: u64,
     /// Names of which no answer is left.
+    #[serde(skip_serializing_if = "is_none")]
     pub lost_names: u64,
     /// Names of which every value changes.
+    #[serde(skip_serializing_if = "is_none")]
     pub replaced_names: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+const fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Tally {
@@ -54,9 +65,6 @@ impl Tally {
         observed: impl Iterator<Item = (&'a RecordKey, &'a RawRecordSet)>,
         units: &[Unit],
     ) -> Self {
-        let answers = |rtype: RecordType| {
-            !matches!(rtype, RecordType::Txt | RecordType::Caa | RecordType::Soa)
-        };
         let changes: Vec<_> = units.iter().flat_map(|unit| &unit.changes).collect();
         let created = changes.iter().filter(|change| change.before.is_none()).count();
         let deleted = changes.iter().filter(|change| change.after.is_none()).count();
@@ -78,6 +86,28 @@ impl Tally {
             deletions: deleted.saturating_sub(created) as u64,
             lost_names: is_lost.into(),
             replaced_names: is_replaced.into(),
+        }
+    }
+}
+
+/// Whether a name without a record set of the type answers less. What a TXT or CAA set says is for machines that can do without.
+const fn answers(rtype: RecordType) -> bool {
+    !matches!(rtype, RecordType::Txt | RecordType::Caa | RecordType::Soa)
+}
+
+/// Whether a unit has a part in what its name is counted for.
+pub fn takes_part(unit: &Unit, what: Counted) -> bool {
+    let changes = &unit.changes;
+    match what {
+        Counted::Deletions => {
+            let deleted = changes.iter().filter(|change| change.after.is_none()).count();
+            deleted > changes.iter().filter(|change| change.before.is_none()).count()
+        }
+        Counted::LostNames => {
+            changes.iter().any(|change| change.after.is_none() && answers(change.key.rtype))
+        }
+        Counted::ReplacedNames => {
+            changes.iter().any(|change| change.before.is_some() && answers(change.key.rtype))
         }
     }
 }

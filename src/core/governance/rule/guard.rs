@@ -1,6 +1,7 @@
 //! How much may go at once before it is held for a person's word.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +9,26 @@ use super::scope::RuleScope;
 use crate::core::dns::record_type::RecordType;
 use crate::core::governance::pattern::NamePattern;
 use crate::core::governance::problem::{RulePath, RuleProblems};
+use crate::core::ids::RuleName;
+
+/// A guard by its name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GuardId {
+    /// The one that is there where no rule is one.
+    Default,
+    /// A rule.
+    Rule(RuleName),
+}
+
+impl fmt::Display for GuardId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("the default guard"),
+            Self::Rule(name) => write!(f, "the guard {name}"),
+        }
+    }
+}
 
 /// What a guard counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -40,6 +40,13 @@ impl RuleScope {
             && (self.clusters.is_empty() || self.clusters.matches(place.cluster))
     }
 
+    /// Whether a name may be in it whose cluster is not known any more: by what else is given.
+    pub fn may_contain(&self, account: &AccountId, zone: &DnsName, name: &DnsName) -> bool {
+        (self.accounts.is_empty() || self.accounts.contains(account))
+            && (self.zones.is_empty() || self.zones.contains(zone))
+            && (self.names.is_empty() || self.names.iter().any(|names| names.matches(name)))
+    }
+
     /// Whether it is everywhere.
     pub fn is_everywhere(&self) -> bool {
         *self == Self::default()
