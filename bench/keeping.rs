@@ -11,7 +11,9 @@ use zonefold::core::endpoint::packed::{PackedEndpoint, PackedRecord};
 use zonefold::core::endpoint::parsed::parse_endpoint;
 use zonefold::core::endpoint::verdict::{Placement, Verdict};
 use zonefold::core::ids::{BatchId, ClusterId, Epoch, ZoneId};
-use zonefold::core::planning::change::{Action, Batch, Cause, Change, Motive, Unit, WireChange};
+use zonefold::core::planning::change::{
+    Action, Batch, BatchStamp, Cause, Change, Motive, Unit, WireChange,
+};
 use zonefold::core::time::{Millis, Timestamp};
 use zonefold::ports::{
     BatchOutcome, ClaimRow, ClaimWrite, IngestOp, IngestOutcome, IngestUnit, OpOutcome, Ownership,
@@ -200,6 +202,7 @@ impl Keeping {
             account: placement.account.clone(),
             zone: zone.clone(),
             planned_at: self.now,
+            stamp: BatchStamp::default(),
             units,
             wire,
         };

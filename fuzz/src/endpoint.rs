@@ -12,7 +12,7 @@ use zonefold::core::endpoint::packed::{EndpointView, PackedEndpoint};
 use zonefold::core::endpoint::parsed::parse_endpoint;
 use zonefold::core::endpoint::verdict::{Placement, VerdictState};
 use zonefold::core::ids::{AccountId, BatchId, ClusterId, ZoneId};
-use zonefold::core::planning::change::Batch;
+use zonefold::core::planning::change::{Batch, BatchStamp};
 use zonefold::core::planning::claims::{
     Contribution, NameDecision, NameInput, NoOtherNames, ZoneContext, decide_name,
 };
@@ -161,6 +161,7 @@ impl Scene<'_> {
                 account: self.zone.placement.account.clone(),
                 zone: self.zone.placement.zone.clone(),
                 planned_at: Timestamp(0),
+                stamp: BatchStamp::default(),
                 units: vec![unit.clone()],
                 wire: folder.finish(),
             };

@@ -3,12 +3,14 @@
 mod callers;
 mod dns;
 mod replicas;
+mod requests;
 mod rules;
 mod store;
 
 pub use callers::*;
 pub use dns::*;
 pub use replicas::*;
+pub use requests::*;
 pub use rules::*;
 pub use store::*;
 

@@ -106,6 +106,8 @@ pub enum News {
     Statuses(Bytes),
     /// A set of rules was accepted under this number, or under a higher one.
     Rules(u64),
+    /// People let units of change go.
+    Approvals,
     /// The sender holds no statuses: the holders of accounts send all of theirs again.
     Ask,
 }

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::replicas::{Feed, Leases, ReplicaId, Tenure};
+use super::requests::Requests;
 use super::rules::RuleSets;
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::RecordKey;
@@ -19,6 +20,7 @@ use crate::core::ids::{AccountId, BatchId, ClusterId, EnvironmentId, Epoch, Zone
 use crate::core::planning::change::{Batch, Cause, Change};
 use crate::core::planning::placement::{PlacementDecision, StoredPlacement};
 pub use crate::core::planning::plan::{Drift, Ownership};
+use crate::core::planning::tally::CountedName;
 use crate::core::time::Timestamp;
 
 /// The errors of a store.
@@ -40,6 +42,14 @@ pub enum StoreError {
     /// The lease under which this was to be written has passed on: nothing was written, and the worker has to stop.
     #[error("the lease of the account {0} has passed on to another replica")]
     Fenced(AccountId),
+    /// A newer set of rules counts than the one by which this was planned: nothing was written, and it is to be planned anew.
+    #[error("it was planned by set {planned} of the rules, and set {number} counts by now")]
+    OlderRules {
+        /// The number of the set by which it was planned.
+        planned: u64,
+        /// The number of the set that counts.
+        number: u64,
+    },
     /// Replicas of a release that cannot share the store with this one live; nothing was done.
     #[error(
         "replicas of zonefold {release} work on the store ({}), and that release cannot share it with this one: stop all of them; \
@@ -410,9 +420,20 @@ pub struct ChangeFilter {
     pub limit: u32,
 }
 
+/// What guards count of an applied batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CountedRow {
+    /// When it was applied, or found to be.
+    pub at: Timestamp,
+    /// The zone.
+    pub zone: ZoneId,
+    /// Its names.
+    pub counted: Vec<CountedName>,
+}
+
 /// The broker's durable state; see the module's page.
 #[async_trait]
-pub trait Store: Leases + Feed + RuleSets + Send + Sync {
+pub trait Store: Leases + Feed + RuleSets + Requests + Send + Sync {
     /// The same store, whose ingest and zones are announced to the other replicas as this one's news.
     fn of_replica(&self, replica: ReplicaId) -> Arc<dyn Store>;
 
@@ -501,10 +522,12 @@ pub trait Store: Leases + Feed + RuleSets + Send + Sync {
     /// Applies differences to the claims, of names for which nothing is sent.
     async fn save_claims(&self, writes: &[ClaimWrite]) -> Result<(), StoreError>;
 
-    /// Journals a batch before it is sent, with the claims that it rests on.
+    /// Journals a batch before it is sent, with the claims that it rests on. One that was planned by older rules than those that
+    /// count is refused as [`StoreError::OlderRules`].
     async fn begin_batch(&self, batch: &Batch, claims: &[ClaimWrite]) -> Result<(), StoreError>;
 
-    /// Completes a batch: its outcome, what is now observed, and the claims that ended with it.
+    /// Completes a batch: its outcome, what is now observed, and the claims that ended with it. If it was applied, the words that
+    /// let its units go are used up.
     async fn finish_batch(
         &self,
         batch: &Batch,
@@ -524,6 +547,13 @@ pub trait Store: Leases + Feed + RuleSets + Send + Sync {
         account: &AccountId,
         since: Timestamp,
     ) -> Result<Vec<BatchRow>, StoreError>;
+
+    /// What guards count of the account's batches that were applied at a time or later, the oldest first.
+    async fn counted(
+        &self,
+        account: &AccountId,
+        since: Timestamp,
+    ) -> Result<Vec<CountedRow>, StoreError>;
 
     /// The journal, newest first.
     async fn changes(&self, filter: &ChangeFilter) -> Result<Vec<ChangeRow>, StoreError>;

@@ -27,7 +27,7 @@ use zonefold::core::dns::record::{RawRecordSet, RecordKey, RecordType};
 use zonefold::core::endpoint::packed::{PackedEndpoint, PackedRecord};
 use zonefold::core::endpoint::{Endpoint, EndpointKey};
 use zonefold::core::ids::{AccountId, BatchId, ClusterId, EnvironmentId, Epoch, ZoneId};
-use zonefold::core::planning::change::{Batch, Cause, Change, Motive, Unit};
+use zonefold::core::planning::change::{Batch, BatchStamp, Cause, Change, Motive, Unit};
 use zonefold::core::time::Timestamp;
 use zonefold::ports::{
     IngestOp, IngestOutcome, IngestUnit, OpOutcome, ReplicaId, ReplicaRow, SessionOpened,
@@ -261,6 +261,7 @@ pub fn batch(number: u128, names: &[&str]) -> Batch {
         account: account(),
         zone: zone_id(),
         planned_at: Timestamp(100 + number as i64),
+        stamp: BatchStamp::default(),
         units: names.iter().map(|name| Unit { changes: vec![change(name)] }).collect(),
         wire: vec![],
     }

@@ -36,6 +36,8 @@ const STATUSES: i64 = 3;
 const ASK: i64 = 4;
 const PLACEMENTS: i64 = 5;
 const RULES: i64 = 6;
+/// People let units of change go.
+const APPROVALS: i64 = 7;
 
 /// Octets of statuses that weigh as much as one endpoint.
 const STATUS_OCTETS: usize = 100;
@@ -125,6 +127,11 @@ impl Piece {
         Self { kind: RULES, weight: 1, payload: number.to_be_bytes().to_vec() }
     }
 
+    /// Approvals were stored.
+    pub(super) fn approvals() -> Self {
+        Self { kind: APPROVALS, weight: 1, payload: Vec::new() }
+    }
+
     /// An announcement of a replica; other news is published by storing its subject.
     pub(super) fn announcement(news: News) -> Result<Self, StoreError> {
         match news {
@@ -134,10 +141,12 @@ impl Piece {
                 payload: bytes.to_vec(),
             }),
             News::Ask => Ok(Self { kind: ASK, weight: 1, payload: Vec::new() }),
-            News::Endpoints(_) | News::Zones(_) | News::Rules(_) => Err(StoreError::Refused(
-                "news of endpoints, zones and rules is published by storing them and cannot be announced"
-                    .to_owned(),
-            )),
+            News::Endpoints(_) | News::Zones(_) | News::Rules(_) | News::Approvals => {
+                Err(StoreError::Refused(
+                    "news of what is stored is published by storing it and cannot be announced"
+                        .to_owned(),
+                ))
+            }
         }
     }
 }
@@ -242,6 +251,7 @@ impl Told {
                     bytes.try_into().map_err(|error| corrupt("entry of the feed", error))?;
                 Self::Other(News::Rules(u64::from_be_bytes(number)))
             }
+            (APPROVALS, _) => Self::Other(News::Approvals),
             // News of a newer release that this one does not know.
             (kind, _) => {
                 tracing::debug!(

@@ -10,17 +10,20 @@ use std::cmp::Ordering;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::codec::{batch_bytes, from_json, known_json, outcome, to_json, to_unsigned};
+use super::codec::{batch_bytes, from_json, known_json, outcome, parse, to_json, to_unsigned};
 use super::error::corrupt;
 use super::names::{intern_clusters, known, zone_numbers};
 use super::transaction::Transaction;
 use super::value::{Input, Kind, Row};
 use super::zones::{claim_clusters, claim_zones, record_clusters, write_claims, write_records};
+use super::{requests, rules};
 use crate::core::dns::name::DnsName;
 use crate::core::ids::{AccountId, BatchId, ClusterId};
 use crate::core::planning::change::{Batch, Change};
 use crate::core::time::Timestamp;
-use crate::ports::{BatchOutcome, BatchRow, ChainCheck, ClaimWrite, RecordWrite, StoreError};
+use crate::ports::{
+    BatchOutcome, BatchRow, ChainCheck, ClaimWrite, CountedRow, RecordWrite, StoreError,
+};
 
 /// Entries read at once while a chain is walked; each may hold a whole batch.
 const WALK_ENTRIES: i64 = 200;
@@ -183,15 +186,20 @@ pub(super) async fn append(
 }
 
 const BEGIN: &str = "
-    insert into batches (batch_id, account, journal_seq, zone_id, planned_at) values ($1, $2, $3, $4, $5)
+    insert into batches (batch_id, account, journal_seq, zone_id, planned_at, counted) values ($1, $2, $3, $4, $5, $6)
     on conflict (batch_id) do nothing";
 
-/// Journals a batch and takes its claims. An id that was begun before is refused: it may be on its way already.
+/// Journals a batch and takes its claims. An id that was begun before is refused: it may be on its way already. So is one that was
+/// planned by older rules: what newer ones forbid is not sent.
 pub(super) async fn begin(
     transaction: &mut Transaction,
     batch: &Batch,
     claims: &[ClaimWrite],
 ) -> Result<(), StoreError> {
+    let (planned, number) = (batch.stamp.rules, rules::number(transaction).await?);
+    if planned < number {
+        return Err(StoreError::OlderRules { planned, number });
+    }
     let zones = zone_numbers(transaction, claim_zones(claims).chain([&batch.zone])).await?;
     let zone = known(&zones, &batch.zone)?;
     let of_changes = batch.changes().map(|change| &change.cause.cluster);
@@ -204,6 +212,10 @@ pub(super) async fn begin(
         seq.into(),
         zone.into(),
         batch.planned_at.0.into(),
+        match batch.stamp.counted.is_empty() {
+            true => None::<String>.into(),
+            false => to_json(&batch.stamp.counted)?.into(),
+        },
     ];
     if transaction.execute(BEGIN, arguments).await? == 0 {
         return Err(StoreError::Refused(format!(
@@ -309,8 +321,33 @@ pub(super) async fn finish(
         ending.at.0.into(),
     ];
     transaction.execute(update, arguments).await?;
+    if ending.outcome.is_done() {
+        requests::use_up(transaction, &batch.stamp.released).await?;
+    }
     write_records(transaction, known(&zones, &batch.zone)?, ending.writes, &clusters).await?;
     write_claims(transaction, ending.claims, &zones, &clusters).await
+}
+
+const COUNTED: &str = "
+    select b.finished_at, b.counted, z.zone from batches b join zones z on z.id = b.zone_id
+     where b.account = $1 and b.finished_at >= $2 and b.applied = 1 and b.counted is not null
+     order by b.finished_at, b.journal_seq";
+
+/// What guards count of the batches that were applied since.
+pub(super) async fn counted(
+    transaction: &mut Transaction,
+    account: &AccountId,
+    since: Timestamp,
+) -> Result<Vec<CountedRow>, StoreError> {
+    let rows = transaction.fetch(COUNTED, [account.as_str().into(), since.0.into()]).await?;
+    let read = |row: &Row| {
+        Ok(CountedRow {
+            at: Timestamp(row.int("finished_at")?),
+            zone: parse("zone id", row.text("zone")?)?,
+            counted: from_json("count of a batch", row.text("counted")?)?,
+        })
+    };
+    rows.iter().map(read).collect()
 }
 
 /// The batches in doubt, from their intents.

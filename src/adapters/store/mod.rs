@@ -26,6 +26,7 @@ mod codec;
 mod endpoints;
 mod error;
 mod feed;
+mod governed;
 mod ingest;
 mod journal;
 mod lane;
@@ -38,6 +39,7 @@ mod placements;
 mod placing;
 mod postgres;
 mod precedence;
+mod requests;
 mod retention;
 mod rules;
 mod sessions;
@@ -66,15 +68,14 @@ use self::transaction::Transaction;
 use self::url::Location;
 use crate::core::dns::record::RecordKey;
 use crate::core::endpoint::verdict::Placement;
-use crate::core::governance::ruleset::RulesDigest;
 use crate::core::ids::{AccountId, BatchId, ClusterId, ZoneId};
 use crate::core::planning::change::{Batch, Cause};
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::{
     BatchOutcome, BatchRow, ChainCheck, ChangeFilter, ChangeRow, ClaimRow, ClaimWrite, ClusterRow,
-    EndpointRow, Feed, FeedEntry, IngestOutcome, IngestUnit, Leases, Membership, News,
-    PlacementWrite, RecordRow, RecordWrite, ReplicaId, ReplicaRow, RuleSetRow, RuleSets,
-    SessionOpened, SessionOpening, Store, StoreError, Tenure, VerdictRow, ZoneRow,
+    CountedRow, EndpointRow, Feed, FeedEntry, IngestOutcome, IngestUnit, Leases, Membership, News,
+    PlacementWrite, RecordRow, RecordWrite, ReplicaId, ReplicaRow, SessionOpened, SessionOpening,
+    Store, StoreError, Tenure, VerdictRow, ZoneRow,
 };
 
 /// How a store is opened; the defaults suit a broker.
@@ -241,6 +242,7 @@ macro_rules! in_transaction {
         work.instrument(span).await
     }};
 }
+use in_transaction;
 
 #[async_trait]
 impl Store for SqlStore {
@@ -418,6 +420,14 @@ impl Store for SqlStore {
         in_transaction!(self.reading(), journal::lost, account, since)
     }
 
+    async fn counted(
+        &self,
+        account: &AccountId,
+        since: Timestamp,
+    ) -> Result<Vec<CountedRow>, StoreError> {
+        in_transaction!(self.reading(), journal::counted, account, since)
+    }
+
     async fn changes(&self, filter: &ChangeFilter) -> Result<Vec<ChangeRow>, StoreError> {
         in_transaction!(self.reading(), changes::list, filter)
     }
@@ -466,25 +476,6 @@ impl Store for SqlStore {
         let mut transaction = self.reading().await?;
         transaction.fetch("select 1", []).await?;
         transaction.commit().await
-    }
-}
-
-#[async_trait]
-impl RuleSets for SqlStore {
-    async fn latest_rules(&self) -> Result<Option<RuleSetRow>, StoreError> {
-        in_transaction!(self.reading(), rules::latest)
-    }
-
-    async fn rules_numbered(&self, number: u64) -> Result<Option<RuleSetRow>, StoreError> {
-        in_transaction!(self.reading(), rules::numbered, number)
-    }
-
-    async fn files_were_accepted(&self, files: RulesDigest) -> Result<bool, StoreError> {
-        in_transaction!(self.reading(), rules::files_were_accepted, files)
-    }
-
-    async fn accept_rules(&self, set: &RuleSetRow) -> Result<bool, StoreError> {
-        in_transaction!(self.writing(), rules::accept, self.replica, set)
     }
 }
 

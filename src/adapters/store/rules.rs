@@ -18,6 +18,13 @@ pub(super) async fn latest(
     transaction.fetch_optional(LATEST, []).await?.as_ref().map(read).transpose()
 }
 
+/// The number of the set that counts; 0 before the first.
+pub(super) async fn number(transaction: &mut Transaction) -> Result<u64, StoreError> {
+    let query = "select coalesce(max(number), 0) as number from rule_sets";
+    let row = transaction.fetch_optional(query, []).await?;
+    row.map_or(Ok(0), |row| to_unsigned("number of a set of rules", row.int("number")?))
+}
+
 const NUMBERED: &str = "
     select number, digest, files, rules, accepted_at, accepted_by, reason from rule_sets where number = $1";
 

@@ -308,6 +308,7 @@ impl FeedReader {
                 News::Ask => self.parts.relay.tell_everything(),
                 // The keeper ends with the broker.
                 News::Rules(_) => drop(self.parts.rules.send(RulesMessage::Accepted)),
+                News::Approvals => drop(self.parts.rules.send(RulesMessage::Approved)),
             }
         }
         Ok(followed)

@@ -15,7 +15,8 @@ use super::{ApplyError, ChangedBy, RuleChange, RulesInForce, changed};
 use crate::core::governance::rule::{Rule, RuleHome};
 use crate::core::governance::ruleset::Rules;
 use crate::core::governance::snapshot::{Governance, GovernedClusters};
-use crate::ports::{Clock, RuleSetRow, Store, StoreError};
+use crate::core::release::hold::{Approval, Approvals};
+use crate::ports::{ApprovalRow, Clock, RuleSetRow, Store, StoreError};
 
 /// How long a store that does not answer is left alone.
 const AGAIN_AFTER: Duration = Duration::from_secs(2);
@@ -26,6 +27,8 @@ pub enum RulesMessage {
     Configure(Arc<Rules>, GovernedClusters),
     /// Another replica has accepted a set.
     Accepted,
+    /// People let units go.
+    Approved,
     /// Changes rules of the store.
     Apply {
         /// The changes, all or none.
@@ -64,6 +67,7 @@ impl RulesKeeper {
     ) -> Result<(Self, watch::Receiver<Arc<RulesInForce>>), StoreError> {
         let (in_force, seen) = watch::channel(Arc::default());
         let mut keeper = Self { store, clock, files, files_are_news: false, clusters, in_force };
+        keeper.take_approvals().await?;
         keeper.converge().await?;
         Ok((keeper, seen))
     }
@@ -78,12 +82,31 @@ impl RulesKeeper {
                     self.converge_at_last().await;
                 }
                 RulesMessage::Accepted => self.converge_at_last().await,
+                RulesMessage::Approved => self.take_approvals_at_last().await,
                 RulesMessage::Apply { changes, expected, by, reply } => {
                     // Who asked may have gone.
                     let _gone = reply.send(self.apply(&changes, expected, &by).await);
                 }
             }
         }
+    }
+
+    async fn take_approvals_at_last(&mut self) {
+        while let Err(error) = self.take_approvals().await {
+            warn!(%error, "what people let go cannot be read: what they let go before still may");
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+    }
+
+    async fn take_approvals(&mut self) -> Result<(), StoreError> {
+        let mut approvals = Approvals::default();
+        for ApprovalRow { unit, request, at, until } in self.store.approvals().await? {
+            approvals.add(unit, Approval { request, at, until });
+        }
+        let before = RulesInForce::clone(&self.in_force.borrow());
+        self.in_force
+            .send_replace(Arc::new(RulesInForce { approvals: Arc::new(approvals), ..before }));
+        Ok(())
     }
 
     async fn converge_at_last(&mut self) {
@@ -172,8 +195,9 @@ impl RulesKeeper {
             return Ok(());
         }
         info!(number, rules = governance.rules().len(), "rules are in force");
-        self.in_force
-            .send_replace(Arc::new(RulesInForce { governance: Arc::new(governance), behind }));
+        let approvals = Arc::clone(&before.approvals);
+        let governance = Arc::new(governance);
+        self.in_force.send_replace(Arc::new(RulesInForce { governance, approvals, behind }));
         Ok(())
     }
 

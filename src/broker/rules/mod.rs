@@ -1,4 +1,4 @@
-//! The rules that count: which set it is, and how it becomes another one.
+//! The rules that count, and the words that people gave: which they are, and how they become other ones.
 
 pub mod keeper;
 
@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::core::governance::rule::{Rule, RuleId};
 use crate::core::governance::ruleset::{Rules, SetProblem};
 use crate::core::governance::snapshot::Governance;
+use crate::core::release::hold::Approvals;
 use crate::ports::StoreError;
 
 /// The rules that count everywhere, as this replica knows them.
@@ -14,6 +15,8 @@ use crate::ports::StoreError;
 pub struct RulesInForce {
     /// The rules, with the clusters that they speak of.
     pub governance: Arc<Governance>,
+    /// The units that people let go.
+    pub approvals: Arc<Approvals>,
     /// Why the rules in this replica's files are not among them; `None` if they are.
     pub behind: Option<String>,
 }

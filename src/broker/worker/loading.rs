@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tracing::info;
 
 use super::agenda::Zones;
+use super::guards::Guards;
 use super::io::calls::Running;
 use super::io::discovery::Discovery;
 use super::io::sending::Outgoing;
@@ -102,7 +103,8 @@ impl Worker {
             None => StartLevel::Full,
         };
         let (view, viewed) = watch::channel(Arc::new(AccountView::empty(&parts.settings, now)));
-        let governance = Arc::new(parts.rules.borrow().governance.at(now));
+        let in_force = Arc::clone(&parts.rules.borrow());
+        let governance = Arc::new(in_force.governance.at(now));
         let mut worker = Self {
             budget: Budget::new(&parts.settings.budget, start, now),
             provider: Arc::new(LeasedProvider::new(parts.provider, parts.lease.clone())),
@@ -117,6 +119,8 @@ impl Worker {
             health: Health::Starting,
             failures: 0,
             governance,
+            ruled_by: Arc::clone(&in_force.governance),
+            guards: Guards::default(),
             rules: parts.rules,
             zones: Zones::default(),
             reviews: Reviews::default(),
@@ -134,6 +138,8 @@ impl Worker {
             settings: parts.settings,
         };
         worker.load_zones(now).await?;
+        worker.load_guards(now).await?;
+        worker.take_approvals(&in_force.approvals);
         worker.publish(now);
         Ok((worker, viewed))
     }
@@ -208,6 +214,15 @@ impl Worker {
         for zone in ids {
             self.resume_sync(&zone, now).await?;
         }
+        Ok(())
+    }
+
+    /// What an earlier life, or another replica, sent counts for guards as what this one will send.
+    async fn load_guards(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        self.take_guards();
+        let counted =
+            self.store.counted(&self.settings.account, self.guards_count_since(now)).await?;
+        self.load_counted(counted);
         Ok(())
     }
 

@@ -9,6 +9,7 @@
 //! never older than a batch that was applied.
 
 mod agenda;
+mod guards;
 mod io;
 mod loading;
 pub mod registry;
@@ -26,8 +27,9 @@ use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
 pub use review::gate::Gate;
-pub use view::{AccountView, Health, Query, WhyReport, ZoneView, ZoneViews};
+pub use view::{AccountView, Health, HoldReport, Query, WhyReport, ZoneView, ZoneViews};
 pub use zone::NameReport;
+pub use zone::holds::{Hold, HoldReason};
 
 use super::directory::{AccountListing, Effect};
 use super::lease::{Lease, LeasedProvider};
@@ -48,6 +50,7 @@ use crate::core::time::{Millis, Timestamp};
 use crate::core::visibility::Visibility;
 use crate::ports::{Clock, DnsProvider, Store, ZoneRow};
 use agenda::Zones;
+use guards::Guards;
 use io::calls::{Call, Running};
 use io::discovery::Discovery;
 use io::sending::Outgoing;
@@ -199,6 +202,10 @@ pub struct Worker {
     rules: watch::Receiver<Arc<RulesInForce>>,
     /// The same as they are now: grants end by themselves.
     governance: Arc<Governance>,
+    /// The same as they were taken last.
+    ruled_by: Arc<Governance>,
+    /// What guards count and hold.
+    guards: Guards,
     /// The state of each zone, and when it has something to do.
     zones: Zones,
     /// Names to plan again, in turns.
@@ -305,14 +312,22 @@ impl Worker {
         self.dirty_view = true;
     }
 
-    /// Has every zone decide by what the rules of governance say now, if that is not what they said before.
+    /// Has every zone decide by what the rules of governance say now, if that is not what they said before, and takes what people
+    /// let go.
     fn govern(&mut self, now: Timestamp) {
         let has_ended = self.governance.next_change().is_some_and(|at| at <= now);
         // It is closed when the broker ends.
         if !has_ended && !self.rules.has_changed().unwrap_or(false) {
             return;
         }
-        self.governance = Arc::new(self.rules.borrow_and_update().governance.at(now));
+        let in_force = Arc::clone(&self.rules.borrow_and_update());
+        self.take_approvals(&in_force.approvals);
+        if !has_ended && Arc::ptr_eq(&self.ruled_by, &in_force.governance) {
+            return;
+        }
+        self.ruled_by = Arc::clone(&in_force.governance);
+        self.governance = Arc::new(in_force.governance.at(now));
+        self.take_guards();
         for zone_id in self.zones.ids() {
             if let Some(zone) = self.zones.get_mut(&zone_id) {
                 zone.govern(&self.governance);

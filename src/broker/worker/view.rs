@@ -7,6 +7,7 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use super::zone::NameReport;
+use super::zone::holds::Hold;
 use super::zone::search::Search;
 use super::zone::work::ZoneWork;
 use super::{AccountSettings, VIEW_EVERY, Worker};
@@ -15,8 +16,11 @@ use crate::core::dns::name::DnsName;
 use crate::core::dns::record::RecordKey;
 use crate::core::ids::{AccountId, EnvironmentId, ZoneId};
 use crate::core::limits::budget::BudgetSnapshot;
+use crate::core::planning::change::Unit;
 use crate::core::planning::plan::Observed;
 use crate::core::planning::policy::{AdoptPolicy, ZonePolicy};
+use crate::core::planning::unit_digest::UnitDigest;
+use crate::core::release::guard::Crossed;
 use crate::core::time::{Millis, Timestamp};
 
 /// Whether an account is managed.
@@ -68,6 +72,8 @@ pub struct ZoneView {
     pub busy: bool,
     /// Changes that Route 53 refused.
     pub refused: usize,
+    /// Names of which a guard holds something.
+    pub held: usize,
     /// Our sets that another writer changed.
     pub drifted: usize,
     /// Why nothing is called there now, or not all that is wanted is done.
@@ -226,6 +232,22 @@ pub enum Query {
         /// `None` if the zone is not known.
         reply: oneshot::Sender<Option<Vec<(RecordKey, Observed)>>>,
     },
+    /// All holds.
+    Holds {
+        /// One for each, with its zone.
+        reply: oneshot::Sender<Vec<HoldReport>>,
+    },
+    /// The units of a hold.
+    HoldUnits {
+        /// Which hold.
+        digest: UnitDigest,
+        /// The cursor.
+        after: Option<DnsName>,
+        /// Of how many names at most.
+        limit: usize,
+        /// `None` if there is no such hold; else its units, and the last name if there are more.
+        reply: oneshot::Sender<Option<(Vec<(UnitDigest, Unit)>, Option<DnsName>)>>,
+    },
     /// Publish the view now.
     Publish {
         /// Answered when it is published.
@@ -248,6 +270,21 @@ pub struct WhyReport {
     pub report: NameReport,
 }
 
+/// One hold with its zone and the numbers of its guard.
+#[derive(Clone, Debug)]
+pub struct HoldReport {
+    /// The account.
+    pub account: AccountId,
+    /// The zone.
+    pub zone: ZoneId,
+    /// Its apex.
+    pub apex: DnsName,
+    /// The hold.
+    pub hold: Hold,
+    /// What is crossed, with its numbers.
+    pub crossed: Vec<Crossed>,
+}
+
 impl Worker {
     pub(super) fn answer(&mut self, query: Query, now: Timestamp) {
         // The asker may have gone.
@@ -256,6 +293,12 @@ impl Worker {
                 let records =
                     self.zones.get(&zone).map(|zone| zone.state.records(after.as_ref(), limit));
                 let _gone = reply.send(records);
+            }
+            Query::Holds { reply } => {
+                let _gone = reply.send(self.holds());
+            }
+            Query::HoldUnits { digest, after, limit, reply } => {
+                let _gone = reply.send(self.hold_units(digest, after.as_ref(), limit, now));
             }
             Query::Publish { reply } => {
                 self.publish(now);
@@ -347,6 +390,7 @@ fn zone_view(zone: &ZoneWork, now: Timestamp) -> ZoneView {
         pending: zone.backlog.len() + searched + zone.reviews.waiting() + zone.in_doubt.len(),
         busy: zone.busy || zone.reader.is_some(),
         refused: counts.refused,
+        held: zone.state.held.len(),
         drifted: counts.drifted,
         trouble: zone.told_trouble(now).map(|(message, _)| message),
     }

@@ -233,7 +233,7 @@ mod tests {
     use super::*;
     use crate::core::endpoint::parsed::parse_endpoint;
     use crate::core::ids::{AccountId, BatchId};
-    use crate::core::planning::change::{Cause, Change, Unit};
+    use crate::core::planning::change::{BatchStamp, Cause, Change, Unit};
     use crate::core::planning::plan::Ownership;
     use crate::core::testkit::{cluster, endpoint, zone_context};
     use crate::core::time::Timestamp;
@@ -259,6 +259,7 @@ mod tests {
             account: AccountId::parse("111111111111").unwrap(),
             zone: zone_context().placement.zone,
             planned_at: Timestamp(0),
+            stamp: BatchStamp::default(),
             units: vec![Unit { changes: vec![Change { key, before, after, cause }] }],
             wire: wire.into_iter().flatten().collect(),
         }

@@ -1,6 +1,7 @@
 //! Which freezes hold, and until when.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::rule::freeze::{Freeze, Lane};
@@ -8,7 +9,10 @@ use super::rule::team::Person;
 use super::rule::{RuleId, RuleSpec, SharedRule};
 use super::schedule::Opening;
 use super::selector::Place;
-use crate::core::time::Timestamp;
+use crate::core::time::{Millis, Timestamp};
+
+/// How many times a freeze closes within a time, as far as it is added up.
+const MOST_CLOSINGS: usize = 4_096;
 
 /// A freeze of a set of rules, ready to be asked.
 #[derive(Clone, Debug)]
@@ -58,6 +62,47 @@ impl CompiledFreeze {
             None => self.spec()?.from.map(moment).filter(|from| *from > now),
         }
     }
+}
+
+impl CompiledFreeze {
+    /// For how long it was closed within a time. Of one that closes thousands of times meanwhile, the first count.
+    pub fn closed_within(&self, time: &Range<Timestamp>) -> Millis {
+        let (mut at, mut closed) = (time.start, Millis::default());
+        for _ in 0..MOST_CLOSINGS {
+            if at >= time.end {
+                break;
+            }
+            at = match (self.closed_until(at), self.next_begin(at)) {
+                (Some(until), _) => {
+                    let until = until.min(time.end);
+                    closed = Millis(closed.0 + until.since(at).0);
+                    until
+                }
+                (None, Some(begin)) => begin,
+                (None, None) => break,
+            };
+        }
+        closed
+    }
+
+    /// Whether it closes a place for a lane, when it is closed; a place whose cluster is not known any more, too.
+    fn concerns(&self, place: Option<Place<'_>>, lane: Option<Lane>) -> bool {
+        self.spec().is_some_and(|spec| {
+            !lane.is_some_and(|lane| spec.exempt.lanes.contains(&lane))
+                && place.is_none_or(|place| spec.scope.contains(place))
+        })
+    }
+}
+
+/// For how long freezes kept a place closed for a lane within a time, all of them together.
+pub fn closed_within(
+    freezes: &[CompiledFreeze],
+    place: Option<Place<'_>>,
+    lane: Option<Lane>,
+    time: &Range<Timestamp>,
+) -> Millis {
+    let concerned = freezes.iter().filter(|freeze| freeze.concerns(place, lane));
+    Millis(concerned.map(|freeze| freeze.closed_within(time).0).sum())
 }
 
 fn moment(time: jiff::Timestamp) -> Timestamp {

@@ -1,20 +1,22 @@
 //! The rules at one moment, with what is known of the clusters that they speak of.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::entitlement::{Entitlement, NameAsked};
-use super::freeze::{Closed, ClosedNow};
-use super::rule::Guard;
+use super::freeze::{Closed, ClosedNow, closed_within};
 use super::rule::freeze::Lane;
 use super::rule::guard::GuardId;
+use super::rule::{Guard, SharedRule};
 use super::ruleset::Rules;
 use super::selector::{ClusterFacts, Place};
 use crate::core::dns::name::DnsName;
+use crate::core::dns::record::RecordType;
 use crate::core::endpoint::parsed::ParsedEndpoint;
 use crate::core::endpoint::verdict::Placement;
 use crate::core::ids::{ClusterId, EnvironmentId};
-use crate::core::time::Timestamp;
+use crate::core::time::{Millis, Timestamp};
 
 /// What the configuration says of a cluster, as far as rules ask for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,6 +135,39 @@ impl Governance {
         counts.map(|(rule, _)| GuardId::Rule(rule.name.clone())).collect()
     }
 
+    /// For how long freezes kept a change for a cluster at a name of a zone back within a time.
+    pub fn frozen_within(
+        &self,
+        placement: &Placement,
+        zone: &DnsName,
+        name: &DnsName,
+        cluster: &ClusterId,
+        lane: Option<Lane>,
+        time: &Range<Timestamp>,
+    ) -> Millis {
+        let account = &placement.account;
+        let place = self.cluster(cluster).map(|cluster| {
+            let environment = cluster.environment;
+            Place { environment, account, zone, name, cluster }
+        });
+        closed_within(self.rules.freezes(), place, lane, time)
+    }
+
+    /// Whether a guard asks for a person's word whatever the number.
+    pub fn has_reviews(&self) -> bool {
+        self.rules.guards().any(|(_, guard)| guard.enabled && !guard.review.is_empty())
+    }
+
+    /// Which of these guards asks for a person's word where a record set is created or changed.
+    pub fn review(&self, guards: &[GuardId], name: &DnsName, rtype: RecordType) -> Option<GuardId> {
+        let of = |rule: &SharedRule| GuardId::Rule(rule.name.clone());
+        let asking = self
+            .rules
+            .guards()
+            .find(|(rule, guard)| guard.review.asks_for(name, rtype) && guards.contains(&of(rule)));
+        asking.map(|(rule, _)| of(rule))
+    }
+
     /// All guards that may count something.
     pub fn guards(&self) -> BTreeMap<GuardId, Guard> {
         let rules = self.rules.guards().filter(|(_, guard)| guard.enabled);
@@ -171,9 +206,9 @@ impl Governance {
 mod tests {
     use super::*;
     use crate::core::endpoint::parsed::parse_endpoint;
-    use crate::core::ids::RuleName;
     use crate::core::governance::rule::RuleKind;
     use crate::core::governance::testkit::{claimed, rule, rules};
+    use crate::core::ids::RuleName;
     use crate::core::testkit::{cluster, endpoint, name};
 
     fn governance(mode: &str, until: Option<&str>) -> Governance {

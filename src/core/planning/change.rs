@@ -1,7 +1,11 @@
 //! Changes as data: the change of one record set, its cause, and the batch that sends it to Route 53.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
+use super::tally::CountedName;
+use super::unit_digest::UnitDigest;
 use crate::core::dns::record::{RawRecordSet, RecordKey};
 use crate::core::endpoint::EndpointKey;
 use crate::core::ids::{AccountId, BatchId, ClusterId, ZoneId};
@@ -103,6 +107,36 @@ pub struct Batch {
     pub units: Vec<Unit>,
     /// The elements of the call, in the order of the call.
     pub wire: Vec<WireChange>,
+    /// What rules and people said of it.
+    #[serde(default, skip_serializing_if = "BatchStamp::is_empty")]
+    pub stamp: BatchStamp,
+}
+
+/// By which rules a batch was planned, and by whose word it goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BatchStamp {
+    /// The number of the set of rules; 0 if none was ever accepted.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub rules: u64,
+    /// What guards count of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub counted: Vec<CountedName>,
+    /// The units that people let go: their word is used up once the batch is applied.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub released: BTreeSet<UnitDigest>,
+}
+
+impl BatchStamp {
+    /// Whether rules and people said nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Batch {

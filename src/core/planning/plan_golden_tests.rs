@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::core::ids::{AccountId, ZoneId};
-use crate::core::planning::change::{Action, Batch, WireChange};
+use crate::core::planning::change::{Action, Batch, BatchStamp, WireChange};
 use crate::core::time::Timestamp;
 
 fn east() -> Scene {
@@ -130,6 +130,7 @@ fn a_batch_shows_its_elements_in_the_order_of_the_call() {
         account: AccountId::parse("111111111111").unwrap(),
         zone: ZoneId::parse("Z0000000000000000001").unwrap(),
         planned_at: Timestamp(0),
+        stamp: BatchStamp::default(),
         wire,
         units,
     };

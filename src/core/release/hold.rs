@@ -1,78 +1,12 @@
 //! Units that wait for a person's word, and the word that lets them go.
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
-use crate::core::planning::change::Unit;
-use crate::core::time::Timestamp;
-
-/// A hash of what a unit does: record keys, what is there before and after. It survives restarts and releases, since it is taken over
-/// the form that the journal keeps; why the unit is there has no part in it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct UnitDigest(pub [u8; 32]);
-
-impl UnitDigest {
-    /// Of a unit. The order of its changes does not matter.
-    pub fn of(unit: &Unit) -> Self {
-        let mut changes: Vec<String> = unit
-            .changes
-            .iter()
-            .map(|change| {
-                serde_json::json!({ "key": change.key, "before": change.before, "after": change.after })
-                    .to_string()
-            })
-            .collect();
-        changes.sort();
-        let mut hasher = Sha256::new();
-        hasher.update(b"zonefold.v1.unit");
-        for change in changes {
-            hasher.update((change.len() as u64).to_be_bytes());
-            hasher.update(change);
-        }
-        Self(hasher.finalize().into())
-    }
-
-    /// Reads the 64 hexadecimal digits; `None` if they are none.
-    pub fn parse(text: &str) -> Option<Self> {
-        let digits = text.as_bytes();
-        if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
-            return None;
-        }
-        let mut octets = [0; 32];
-        for (octet, pair) in octets.iter_mut().zip(digits.chunks_exact(2)) {
-            *octet = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-        }
-        Some(Self(octets))
-    }
-}
-
-impl fmt::Display for UnitDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
-    }
-}
-
-impl fmt::Debug for UnitDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl Serialize for UnitDigest {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for UnitDigest {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("64 hexadecimal digits"))
-    }
-}
+use crate::core::planning::unit_digest::UnitDigest;
+use crate::core::time::{Millis, Timestamp};
 
 /// A hash of the units of a hold: what the hold is known by. A hold with other units is another hold.
 pub fn digest_of_units(units: &[UnitDigest]) -> UnitDigest {
@@ -85,101 +19,100 @@ pub fn digest_of_units(units: &[UnitDigest]) -> UnitDigest {
     UnitDigest(hasher.finalize().into())
 }
 
-/// The units that people let go, each until its time is over. A word is for what the unit does now: one that changes is another unit.
-#[derive(Clone, Debug, Default)]
-pub struct Approvals(BTreeMap<UnitDigest, Approval>);
+/// The units that people let go. A word is for what the unit does now: one that changes is another unit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Approvals(BTreeMap<UnitDigest, Vec<Approval>>);
 
 /// How long a word holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Approval {
-    /// Until when.
+    /// By which request.
+    pub request: Uuid,
+    /// Since when.
+    pub at: Timestamp,
+    /// Until when, as long as no freeze is closed meanwhile.
     pub until: Timestamp,
 }
 
 impl Approvals {
-    /// A unit may go until a time; of two words the longer one holds.
-    pub fn add(&mut self, unit: UnitDigest, until: Timestamp) {
-        let held = self.0.entry(unit).or_insert(Approval { until });
-        held.until = held.until.max(until);
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
-    /// Whether a unit may go. A word that was given holds through a freeze, at whose end the unit goes out.
-    pub fn allow(&self, unit: &UnitDigest, now: Timestamp, frozen: bool) -> bool {
-        self.0.get(unit).is_some_and(|approval| frozen || now < approval.until)
+    /// A unit may go.
+    pub fn add(&mut self, unit: UnitDigest, approval: Approval) {
+        self.0.entry(unit).or_default().push(approval);
     }
 
-    /// A freeze of this length is over: what could not go meanwhile has as much longer.
-    pub fn extend(&mut self, begin: Timestamp, end: Timestamp) {
-        for approval in self.0.values_mut().filter(|approval| approval.until > begin) {
-            approval.until = approval.until + end.since(begin);
+    /// Whether a unit may go. `frozen` says for how long freezes kept it back since a time: that time does not count.
+    pub fn allow(
+        &self,
+        unit: &UnitDigest,
+        now: Timestamp,
+        frozen: impl Fn(Timestamp) -> Millis,
+    ) -> bool {
+        let holds = |approval: &Approval| {
+            now < approval.until || now < approval.until + frozen(approval.at)
+        };
+        self.0.get(unit).is_some_and(|approvals| approvals.iter().any(holds))
+    }
+
+    /// A unit went: its words are used up. They are answered.
+    pub fn take(&mut self, unit: &UnitDigest) -> Vec<Approval> {
+        self.0.remove(unit).unwrap_or_default()
+    }
+
+    /// Without those that were used up.
+    #[must_use]
+    pub fn without(mut self, used: &BTreeSet<(UnitDigest, Uuid)>) -> Self {
+        for (unit, approvals) in &mut self.0 {
+            approvals.retain(|approval| !used.contains(&(*unit, approval.request)));
         }
+        self.0.retain(|_, approvals| !approvals.is_empty());
+        self
     }
 
-    /// A unit went: its word is used up.
-    pub fn take(&mut self, unit: &UnitDigest) {
-        self.0.remove(unit);
-    }
-
-    /// Forgets what is over.
-    pub fn expire(&mut self, now: Timestamp) {
-        self.0.retain(|_, approval| now < approval.until);
+    /// All words, each with its unit.
+    pub fn iter(&self) -> impl Iterator<Item = (&UnitDigest, &Approval)> {
+        self.0.iter().flat_map(|(unit, approvals)| approvals.iter().map(move |one| (unit, one)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::dns::record::{RawRecordSet, RecordKey, RecordType};
-    use crate::core::planning::change::{Cause, Change, Motive};
-    use crate::core::testkit::{cluster, name};
-
-    fn change(host: &str, value: &str) -> Change {
-        let set = RawRecordSet { values: vec![value.into()], ..RawRecordSet::default() };
-        Change {
-            key: RecordKey { name: name(host), rtype: RecordType::A, set_identifier: None },
-            before: None,
-            after: Some(set),
-            cause: Cause {
-                motive: Motive::Wanted,
-                cluster: cluster("dev-east"),
-                endpoints: vec![],
-            },
-        }
-    }
 
     #[test]
-    fn a_digest_is_of_what_a_unit_does_and_of_nothing_else() {
-        let (a, b) = (change("a.example.com", "192.0.2.1"), change("b.example.com", "192.0.2.2"));
-        let digest = |changes: &[&Change]| {
-            UnitDigest::of(&Unit { changes: changes.iter().map(|c| (*c).clone()).collect() })
-        };
-        let both = digest(&[&a, &b]);
-        assert_eq!(both, digest(&[&b, &a]));
-        let mut other_cause = a.clone();
-        other_cause.cause.motive = Motive::Repair;
-        assert_eq!(digest(&[&a]), digest(&[&other_cause]));
-        assert_ne!(digest(&[&a]), digest(&[&change("a.example.com", "192.0.2.9")]));
-        assert_eq!(UnitDigest::parse(&both.to_string()), Some(both));
-        assert_eq!(UnitDigest::parse("12"), None);
-        // Approvals that are stored are for this form: another one would let nothing go that was approved.
-        assert_eq!(
-            digest(&[&a]).to_string(),
-            "5d31fd7c8fc046a3a3fdd1cabf475663992fe06b21776fe67b2699a0d44b1db1"
-        );
-    }
-
-    #[test]
-    fn a_word_holds_for_its_time_and_through_a_freeze() {
-        let unit = UnitDigest::of(&Unit { changes: vec![change("a.example.com", "192.0.2.1")] });
+    fn a_word_holds_for_its_time_and_for_as_much_longer_as_freezes_kept_the_unit_back() {
+        let unit = UnitDigest([7; 32]);
+        let open = |_| Millis(0);
         let mut approvals = Approvals::default();
-        assert!(!approvals.allow(&unit, Timestamp(0), false));
-        approvals.add(unit, Timestamp(10));
-        assert!(approvals.allow(&unit, Timestamp(9), false));
-        assert!(!approvals.allow(&unit, Timestamp(10), false));
-        assert!(approvals.allow(&unit, Timestamp(10), true));
-        approvals.extend(Timestamp(5), Timestamp(25));
-        assert!(approvals.allow(&unit, Timestamp(29), false));
-        approvals.take(&unit);
-        assert!(!approvals.allow(&unit, Timestamp(9), false));
+        assert!(!approvals.allow(&unit, Timestamp(0), open));
+        let request = Uuid::from_u128(1);
+        approvals.add(unit, Approval { request, at: Timestamp(0), until: Timestamp(10) });
+        assert!(approvals.allow(&unit, Timestamp(9), open));
+        assert!(!approvals.allow(&unit, Timestamp(10), open));
+        assert!(approvals.allow(&unit, Timestamp(29), |_| Millis(20)));
+        assert!(!approvals.allow(&unit, Timestamp(30), |_| Millis(20)));
+    }
+
+    #[test]
+    fn a_word_that_is_used_up_lets_nothing_go_and_a_new_one_does() {
+        let unit = UnitDigest([7; 32]);
+        let of = |requests: &[u128]| {
+            let mut approvals = Approvals::default();
+            for request in requests {
+                let request = Uuid::from_u128(*request);
+                approvals.add(unit, Approval { request, at: Timestamp(0), until: Timestamp(10) });
+            }
+            approvals
+        };
+        let mut approvals = of(&[1]);
+        let used: BTreeSet<_> =
+            approvals.take(&unit).into_iter().map(|approval| (unit, approval.request)).collect();
+        assert!(approvals.is_empty());
+        assert!(of(&[1]).without(&used).is_empty(), "the store was read before it knew");
+        assert_eq!(of(&[1, 2]).without(&used), of(&[2]));
     }
 }

@@ -5,13 +5,13 @@
 //! has counters of its own for what lies in its scope.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
-use super::guard::{Crossed, GuardWindow, Tally, crossed};
+use super::guard::{Crossed, GuardWindow, crossed};
 use crate::core::dns::name::DnsName;
 use crate::core::governance::rule::guard::{Counted, Guard, GuardId};
 use crate::core::ids::{ClusterId, ZoneId};
+use crate::core::planning::tally::{CountedName, Tally};
 use crate::core::time::{Millis, Timestamp};
 
 /// Of what a guard counts.
@@ -25,6 +25,16 @@ pub enum GuardScope {
     Account,
 }
 
+impl fmt::Display for GuardScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Zone(_) => f.write_str("the zone"),
+            Self::Cluster(cluster) => write!(f, "what the cluster {cluster} has in the account"),
+            Self::Account => f.write_str("the account"),
+        }
+    }
+}
+
 /// One count of a guard.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GuardCounter {
@@ -32,17 +42,6 @@ pub struct GuardCounter {
     pub guard: GuardId,
     /// Of what.
     pub scope: GuardScope,
-}
-
-/// What guards count of one name in a batch, without what people let go.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CountedName {
-    /// The name.
-    pub name: DnsName,
-    /// The cluster that it is for.
-    pub cluster: ClusterId,
-    /// What the batch does to it.
-    pub tally: Tally,
 }
 
 /// The lines that are crossed now. What is counted there and not let go by a person is held.
@@ -118,9 +117,7 @@ fn counters<'a>(
     cluster: &ClusterId,
 ) -> impl Iterator<Item = GuardCounter> + 'a {
     scopes(zone, cluster).into_iter().flat_map(|scope| {
-        guards
-            .iter()
-            .map(move |guard| GuardCounter { guard: guard.clone(), scope: scope.clone() })
+        guards.iter().map(move |guard| GuardCounter { guard: guard.clone(), scope: scope.clone() })
     })
 }
 
@@ -336,8 +333,7 @@ mod tests {
     }
 
     fn sends(ledger: &mut GuardLedger, of: &str, by: &str, tally: Tally, at: i64) {
-        let counted =
-            CountedName { name: name("gone.example.com"), cluster: cluster(by), tally };
+        let counted = CountedName { name: name("gone.example.com"), cluster: cluster(by), tally };
         ledger.sends(&zone(of), counted, &[GuardId::Default], Timestamp(at));
     }
 
@@ -416,9 +412,10 @@ mod tests {
         sends(&mut ledger, "Z1", "east", deletions(2), 0);
         hosts(&mut ledger, "Z1", "east", 3);
         assert!(crossed_in(&mut ledger, 0, 0).is_empty());
-        let strict: Guard =
-            serde_json::from_value(serde_json::json!({ "steps": [{ "percent": 0, "atLeast": 4 }] }))
-                .unwrap();
+        let strict: Guard = serde_json::from_value(
+            serde_json::json!({ "steps": [{ "percent": 0, "atLeast": 4 }] }),
+        )
+        .unwrap();
         let id = GuardId::Rule(RuleName::parse("strict").unwrap());
         ledger.govern([(id.clone(), strict)].into(), |_, _, _| vec![id.clone()]);
         assert_eq!(ledger.evaluate(Timestamp(0), |_| 0).len(), 3);

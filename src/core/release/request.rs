@@ -4,10 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::hold::UnitDigest;
 use crate::core::dns::name::DnsName;
 use crate::core::governance::actor::{ActingPerson, Actor};
 use crate::core::ids::{ClusterId, RuleName};
+use crate::core::planning::unit_digest::UnitDigest;
 use crate::core::time::Timestamp;
 
 /// What is asked for.
@@ -94,6 +94,8 @@ pub struct Vote {
 pub struct ReleaseRequest {
     /// Its id.
     pub id: uuid::Uuid,
+    /// Rises with each write, from 1.
+    pub version: u64,
     /// What it asks for.
     pub wanted: WantedRelease,
     /// A hash of what would be done: whoever says yes says it to this.
@@ -281,6 +283,7 @@ mod tests {
     fn request(needed: u8) -> ReleaseRequest {
         ReleaseRequest {
             id: uuid::Uuid::nil(),
+            version: 1,
             wanted: WantedRelease::BreakFreeze(RuleName::parse("weekend").unwrap()),
             digest: UnitDigest([1; 32]),
             by: Actor::User("ann".to_owned()),

@@ -11,7 +11,9 @@ use zonefold::core::endpoint::{Endpoint, EndpointKey};
 use zonefold::core::ids::{AccountId, BatchId, ClusterId, EnvironmentId, ZoneId};
 use zonefold::core::invariants::Invariant;
 use zonefold::core::limits::budget::BudgetConfig;
-use zonefold::core::planning::change::{Action, Batch, Cause, Change, Motive, Unit, WireChange};
+use zonefold::core::planning::change::{
+    Action, Batch, BatchStamp, Cause, Change, Motive, Unit, WireChange,
+};
 use zonefold::core::planning::policy::{AdoptPolicy, DriftPolicy, ZonePolicy};
 use zonefold::core::time::Timestamp;
 use zonefold::emulator::{AppliedChange, ChangeAction, JournalEntry, Origin};
@@ -233,6 +235,7 @@ impl Story {
             account: account(),
             zone: zone(),
             planned_at: self.now(),
+            stamp: BatchStamp::default(),
             units: vec![Unit { changes: steps.iter().map(change).collect() }],
             wire: deletes.chain(creates).collect(),
         }

@@ -5,6 +5,7 @@
 //! process's connection to it: a call takes a while on the way there and on the way back, and by the seed it fails before
 //! it was applied, or is applied and the answer is lost. What was sent when its process died is applied all the same.
 
+mod governed;
 mod half_open;
 mod leases;
 mod tables;
@@ -20,7 +21,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::watch;
 use zonefold::core::dns::record::RecordKey;
-use zonefold::core::governance::ruleset::RulesDigest;
 use zonefold::core::ids::{AccountId, BatchId, ZoneId};
 use zonefold::core::planning::change::{Batch, Cause};
 use zonefold::core::time::{Millis, Timestamp};
@@ -531,6 +531,14 @@ impl Store for MemoryStore {
         self.read("lost_batches", move |tables, _| Ok(tables.lost_batches(account, since))).await
     }
 
+    async fn counted(
+        &self,
+        account: &AccountId,
+        since: Timestamp,
+    ) -> Result<Vec<CountedRow>, StoreError> {
+        self.read("counted", move |tables, _| Ok(tables.counted(account, since))).await
+    }
+
     async fn changes(&self, filter: &ChangeFilter) -> Result<Vec<ChangeRow>, StoreError> {
         self.read("changes", |tables, _| Ok(tables.changes(filter))).await
     }
@@ -584,34 +592,6 @@ impl Store for MemoryStore {
 
     async fn ping(&self) -> Result<(), StoreError> {
         self.read("ping", |_, _| Ok(())).await
-    }
-}
-
-#[async_trait]
-impl RuleSets for MemoryStore {
-    async fn latest_rules(&self) -> Result<Option<RuleSetRow>, StoreError> {
-        self.read("latest_rules", |tables, _| Ok(tables.rule_sets.last().cloned())).await
-    }
-
-    async fn rules_numbered(&self, number: u64) -> Result<Option<RuleSetRow>, StoreError> {
-        let is_it = move |set: &&RuleSetRow| set.number == number;
-        self.read("rules_numbered", move |tables, _| {
-            Ok(tables.rule_sets.iter().find(is_it).cloned())
-        })
-        .await
-    }
-
-    async fn files_were_accepted(&self, files: RulesDigest) -> Result<bool, StoreError> {
-        self.read("files_were_accepted", move |tables, _| {
-            Ok(tables.rule_sets.iter().any(|set| set.files == files))
-        })
-        .await
-    }
-
-    async fn accept_rules(&self, set: &RuleSetRow) -> Result<bool, StoreError> {
-        let (set, origin) = (set.clone(), self.origin.filter(|_| self.database.0.shared));
-        self.write("accept_rules", move |tables, now, _| Ok(tables.accept_rules(origin, &set, now)))
-            .await
     }
 }
 

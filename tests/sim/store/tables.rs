@@ -10,6 +10,7 @@ use zonefold::core::endpoint::{KeyHash, Version};
 use zonefold::core::ids::{AccountId, BatchId, ClusterId, Epoch, ZoneId};
 use zonefold::core::planning::change::{Batch, Cause, Change};
 use zonefold::core::planning::placement::PlacementDecision;
+use zonefold::core::release::request::ReleaseRequest;
 use zonefold::core::time::{Millis, Timestamp};
 use zonefold::ports::*;
 
@@ -67,6 +68,10 @@ pub struct Tables {
     pub leases: LeaseTable,
     /// The accepted sets of rules, the newest last.
     pub rule_sets: Vec<RuleSetRow>,
+    /// What needs the word of people.
+    pub requests: BTreeMap<uuid::Uuid, ReleaseRequest>,
+    /// The units that people let go.
+    pub approvals: Vec<ApprovalRow>,
     feed: VecDeque<(u64, Timestamp, ReplicaId, Reference)>,
     feed_seq: u64,
     feed_cut: u64,
@@ -387,6 +392,10 @@ impl Tables {
                 batch.id
             )));
         }
+        let (planned, number) = (batch.stamp.rules, self.rules_number());
+        if planned < number {
+            return Err(StoreError::OlderRules { planned, number });
+        }
         let first_change = self.next_change + 1;
         self.next_change += i64::try_from(batch.changes().count()).unwrap_or(i64::MAX);
         self.batches.push(JournalRow {
@@ -421,6 +430,9 @@ impl Tables {
         }
         entry.row.outcome = Some(outcome.clone());
         entry.row.finished_at = Some(at);
+        if outcome.is_done() {
+            self.approvals.retain(|approval| !batch.stamp.released.contains(&approval.unit));
+        }
         self.write_records(&batch.zone, writes);
         self.write_claims(claims);
         Ok(true)
@@ -444,6 +456,24 @@ impl Tables {
             .filter(|row| row.outcome.as_ref().is_some_and(BatchOutcome::may_come_late))
             .cloned()
             .collect()
+    }
+
+    /// What guards count of an account's batches that were applied since a time.
+    pub fn counted(&self, account: &AccountId, since: Timestamp) -> Vec<CountedRow> {
+        let rows = self.batches.iter().map(|entry| &entry.row);
+        let applied = rows.filter(|row| {
+            row.batch.account == *account
+                && row.outcome.as_ref().is_some_and(BatchOutcome::is_done)
+                && !row.batch.stamp.counted.is_empty()
+        });
+        let counted = applied.filter_map(|row| {
+            let at = row.finished_at.filter(|at| *at >= since)?;
+            let counted = row.batch.stamp.counted.clone();
+            Some(CountedRow { at, zone: row.batch.zone.clone(), counted })
+        });
+        let mut counted: Vec<_> = counted.collect();
+        counted.sort_by_key(|row| row.at);
+        counted
     }
 
     fn all_changes(&self) -> impl Iterator<Item = (i64, &JournalRow, &Change)> {
@@ -511,26 +541,9 @@ impl Tables {
         self.feed_seq
     }
 
-    fn tell(&mut self, origin: ReplicaId, what: Reference, now: Timestamp) {
+    pub(super) fn tell(&mut self, origin: ReplicaId, what: Reference, now: Timestamp) {
         self.feed_seq += 1;
         self.feed.push_back((self.feed_seq, now, origin, what));
-    }
-
-    /// Makes a set of rules the next one, if its number is that.
-    pub fn accept_rules(
-        &mut self,
-        origin: Option<ReplicaId>,
-        set: &RuleSetRow,
-        now: Timestamp,
-    ) -> bool {
-        let is_next = set.number == self.rule_sets.last().map_or(0, |last| last.number) + 1;
-        if is_next {
-            self.rule_sets.push(set.clone());
-            if let Some(origin) = origin {
-                self.tell(origin, Reference::News(News::Rules(set.number)), now);
-            }
-        }
-        is_next
     }
 
     /// Appends what comes without a change of the tables.

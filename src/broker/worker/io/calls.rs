@@ -162,7 +162,9 @@ impl Worker {
         );
         let mut wake = WakeAt::default();
         self.govern(now);
-        self.governance.next_change().into_iter().for_each(|at| wake.at(at));
+        self.watch_guards(now);
+        let changes_at = [self.governance.next_change(), self.guards_change_at()];
+        changes_at.into_iter().flatten().for_each(|at| wake.at(at));
         if !self.is_working() {
             self.give_back_journalled("the account is not called now");
         }

@@ -129,6 +129,7 @@ impl Worker {
             zone: zone_id.clone(),
             planned_at: now,
             wire: crate::core::batch::fold::wire_order(&units),
+            stamp: zone.state.stamp(&units, now),
             units,
         };
         let settings = zone.state.settings;
@@ -344,6 +345,7 @@ impl Worker {
             debug!(zone = %batch.zone, batch = %batch.id, key = %change.key, motive = ?change.cause.motive, cluster = %change.cause.cluster, "change applied");
         }
         self.metrics.applied(&batch);
+        self.count_applied(&batch, now);
         let Some(zone) = self.zones.get_mut(&batch.zone) else { return };
         zone.sequence += 1;
         zone.trouble = None;

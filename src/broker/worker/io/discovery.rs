@@ -327,6 +327,7 @@ impl Worker {
         if known.is_none() {
             let mut zone = ZoneWork::new(facts.clone(), *settings, None, now);
             zone.govern(&self.governance);
+            zone.state.guarded = self.guarded();
             self.zones.insert(zone_id.clone(), zone);
         }
         if let Some(zone) = self.zones.get_mut(&zone_id) {

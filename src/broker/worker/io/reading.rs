@@ -178,6 +178,9 @@ impl Worker {
             // A call that was found to be done may have been made just now.
             zone.free_at = zone.free_at.max(now + gap);
         }
+        for Settled { batch, .. } in settled.iter().filter(|settled| settled.outcome.is_done()) {
+            self.count_applied(batch, now);
+        }
         for (unit, message) in unchanged {
             self.refuse_unchanged(zone_id, &unit, &message, now);
         }

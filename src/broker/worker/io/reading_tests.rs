@@ -4,7 +4,7 @@ use super::*;
 use crate::broker::worker::zone::compare::Page;
 use crate::core::dns::record::RecordType;
 use crate::core::ids::{BatchId, EnvironmentId};
-use crate::core::planning::change::{Cause, Motive};
+use crate::core::planning::change::{BatchStamp, Cause, Motive};
 use crate::core::planning::policy::ZoneSettings;
 use crate::core::planning::record_types::RecordTypes;
 use crate::core::planning::routing::ZoneFacts;
@@ -51,6 +51,7 @@ fn in_doubt(units: Vec<Unit>) -> (ZoneWork, Batch) {
         account: placement.account.clone(),
         zone: placement.zone.clone(),
         planned_at: NOW,
+        stamp: BatchStamp::default(),
         wire: crate::core::batch::fold::wire_order(&units),
         units,
     };

@@ -108,7 +108,7 @@ impl Worker {
             return;
         }
         let placement = zone.state.context.placement.clone();
-        let (mut statuses, mut others) = (vec![], BTreeSet::new());
+        let (mut statuses, mut others, mut counted) = (vec![], BTreeSet::new(), vec![]);
         for name in names {
             zone.reviews.looked_at(&name);
             let review = zone.state.review(&name, now, &detail, expected_at);
@@ -117,8 +117,13 @@ impl Worker {
             zone.backlog.set(&name, review.work.filter(|_| !searched));
             statuses.extend(review.statuses);
             others.extend(review.others);
+            counted.push((name, review.counted));
         }
         self.dirty_view = true;
+        for (name, counted) in counted {
+            self.count_planned(zone_id, &name, counted);
+        }
+        self.watch_guards(now);
         self.note(zone_id, others);
         for (held, status) in statuses {
             self.feedback.tell(&held, &placement, status, now);

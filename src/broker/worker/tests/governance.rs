@@ -38,7 +38,7 @@ fn reload(world: &World, of: Vec<Rule>) {
     let east = GovernedCluster { environment, labels: BTreeMap::new() };
     let clusters = BTreeMap::from([(cluster("east"), east)]);
     let governance = Arc::new(Governance::new(Arc::new(rules(of)), clusters));
-    world.governance.send_replace(Arc::new(RulesInForce { governance, behind: None }));
+    world.governance.send_replace(Arc::new(RulesInForce { governance, ..RulesInForce::default() }));
 }
 
 fn wanted(target: &str) -> (Effect, EndpointEntry) {

@@ -10,7 +10,7 @@ use crate::broker::worker::zone::compare::{LATE_FOR, Page};
 use crate::broker::worker::{AccountView, Message, Query, Worker};
 use crate::core::batch::fold::wire_order;
 use crate::core::ids::BatchId;
-use crate::core::planning::change::{Action, Batch};
+use crate::core::planning::change::{Action, Batch, BatchStamp};
 use crate::core::testkit::name;
 use crate::core::time::Millis;
 use crate::ports::{BatchOutcome, BatchRow, Clock as _};
@@ -78,8 +78,15 @@ async fn what_a_call_of_an_earlier_life_makes_late_is_known_to_be_ours() {
         let units = state.units(&name(&www(0)), START);
         let wire = wire_order(&units);
         let id = BatchId(uuid::Uuid::from_u128(9));
-        let batch =
-            Batch { id, account: account(), zone: zone_id(0), planned_at: START, wire, units };
+        let batch = Batch {
+            id,
+            account: account(),
+            zone: zone_id(0),
+            planned_at: START,
+            stamp: BatchStamp::default(),
+            wire,
+            units,
+        };
         let made = batch.wire[0].set.clone();
         let row =
             BatchRow { batch, outcome: Some(BatchOutcome::not_found()), finished_at: Some(START) };

@@ -3,6 +3,7 @@
 mod agenda;
 mod cost;
 mod governance;
+mod guards;
 mod loading;
 mod refusals;
 mod reviews;

@@ -25,6 +25,7 @@ use crate::core::limits::budget::{BucketConfig, BudgetConfig, Permit};
 use crate::core::planning::change::{Action, Batch, Cause, WireChange};
 use crate::core::planning::policy::{ZoneRule, ZoneSelector, ZoneSettings};
 use crate::core::planning::record_types::RecordTypes;
+use crate::core::release::request::ReleaseRequest;
 use crate::core::testkit::{cluster, endpoint, name, zone_context};
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::*;
@@ -59,6 +60,8 @@ pub struct TestStore {
     pub changes: Mutex<Vec<ChangeRow>>,
     /// Batches of an earlier life that may come late.
     pub lost: Mutex<Vec<BatchRow>>,
+    /// What guards count of the batches of an earlier life.
+    pub counted: Mutex<Vec<CountedRow>>,
     pub horizon: Mutex<Option<Timestamp>>,
     /// One permit for each batch that may be journalled.
     pub journal: Semaphore,
@@ -103,6 +106,26 @@ impl RuleSets for TestStore {
     }
     async fn accept_rules(&self, _: &RuleSetRow) -> Result<bool, StoreError> {
         Ok(true)
+    }
+}
+
+#[async_trait]
+impl Requests for TestStore {
+    async fn requests(&self, _: &RequestFilter) -> Result<Vec<ReleaseRequest>, StoreError> {
+        Ok(vec![])
+    }
+    async fn request(&self, _: uuid::Uuid) -> Result<Option<ReleaseRequest>, StoreError> {
+        Ok(None)
+    }
+    async fn save_request(
+        &self,
+        _: &ReleaseRequest,
+        _: &[ApprovalRow],
+    ) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+    async fn approvals(&self) -> Result<Vec<ApprovalRow>, StoreError> {
+        Ok(vec![])
     }
 }
 
@@ -265,6 +288,14 @@ impl Store for TestStore {
     ) -> Result<Vec<BatchRow>, StoreError> {
         let lost = self.lost.lock().unwrap();
         Ok(lost.iter().filter(|row| row.batch.planned_at >= since).cloned().collect())
+    }
+    async fn counted(
+        &self,
+        _: &AccountId,
+        since: Timestamp,
+    ) -> Result<Vec<CountedRow>, StoreError> {
+        let counted = self.counted.lock().unwrap();
+        Ok(counted.iter().filter(|row| row.at >= since).cloned().collect())
     }
     async fn changes(&self, filter: &ChangeFilter) -> Result<Vec<ChangeRow>, StoreError> {
         let changes = self.changes.lock().unwrap();
@@ -512,6 +543,7 @@ impl World {
             loses_verdict_answers: AtomicBool::new(false),
             changes: Mutex::default(),
             lost: Mutex::default(),
+            counted: Mutex::default(),
             horizon: Mutex::default(),
             journal: Semaphore::new(Semaphore::MAX_PERMITS),
             journalled: AtomicUsize::new(0),

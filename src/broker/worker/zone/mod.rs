@@ -9,8 +9,11 @@ pub(in crate::broker::worker) mod claims;
 pub(in crate::broker::worker) mod compare;
 pub(in crate::broker::worker) mod crowd;
 pub(in crate::broker::worker) mod dirty_claims;
+pub(in crate::broker::worker) mod guarded;
 mod held_back;
+pub(in crate::broker::worker) mod holds;
 pub(in crate::broker::worker) mod name_state;
+pub(in crate::broker::worker) mod owned;
 pub(in crate::broker::worker) mod quota;
 pub(in crate::broker::worker) mod reader;
 pub(in crate::broker::worker) mod refusals;
@@ -38,12 +41,16 @@ use crate::core::planning::change::{Batch, Unit};
 use crate::core::planning::claims::{NameDecision, NameInput, ZoneContext, decide_name};
 use crate::core::planning::plan::{NamePlan, Observed, Ownership, PlanInput, plan};
 use crate::core::planning::policy::ZoneSettings;
+use crate::core::planning::tally::CountedName;
 use crate::core::time::Timestamp;
 use crate::ports::{ClaimRow, ClaimWrite, RecordRow, RecordWrite};
 use around::WaitingFor;
 use crowd::Crowds;
 use dirty_claims::DirtyClaims;
+use guarded::Guarded;
+use holds::HeldNames;
 use name_state::{Claim, Mark, NameState, Sighting};
+use owned::OwnedNames;
 use quota::ZoneQuota;
 use refusals::{Refusal, Refusals};
 use statuses::LookedAt;
@@ -71,6 +78,8 @@ pub struct Review {
     pub adopted: Vec<RecordWrite>,
     /// Other names to look at, since they wait for this one.
     pub others: BTreeSet<DnsName>,
+    /// What guards count of all that is planned.
+    pub counted: Option<CountedName>,
 }
 
 /// Counts of a zone's record sets and refusals.
@@ -104,6 +113,12 @@ pub struct ZoneState {
     crowds: Crowds,
     /// Changes that Route 53 refused, and when each is retried.
     refusals: Refusals,
+    /// What guards hold in the account.
+    pub(in crate::broker::worker) guarded: Arc<Guarded>,
+    /// How many names hold sets of ours.
+    owned: OwnedNames,
+    /// Names of which guards hold something.
+    pub(in crate::broker::worker) held: HeldNames,
     /// Whether the zone is full.
     pub(in crate::broker::worker) quota: ZoneQuota,
     /// Record sets that lost calls of ours may still create.
@@ -155,6 +170,9 @@ impl ZoneState {
             delegations: BTreeSet::new(),
             crowds: Crowds::default(),
             refusals: Refusals::default(),
+            guarded: Arc::default(),
+            owned: OwnedNames::default(),
+            held: HeldNames::default(),
             quota: ZoneQuota::default(),
             late: HashMap::new(),
             late_deletions: HashMap::new(),
@@ -182,10 +200,10 @@ impl ZoneState {
             count(&mut self.counts, &sighting, |n| *n += 1);
             self.note_delegation(&key, Some(&sighting));
             match names.last_mut().filter(|(name, _)| *name == key.name) {
-                Some((_, state)) => drop(state.observe(&key, Some(sighting))),
+                Some((_, state)) => drop(self.owned.observe(state, &key, Some(sighting))),
                 None => {
                     let mut state = NameState::default();
-                    state.observe(&key, Some(sighting));
+                    self.owned.observe(&mut state, &key, Some(sighting));
                     names.push((key.name, state));
                 }
             }
@@ -207,6 +225,11 @@ impl ZoneState {
     /// How many names there are.
     pub fn len(&self) -> usize {
         self.names.len()
+    }
+
+    /// How many names hold sets of ours.
+    pub fn owned(&self) -> &OwnedNames {
+        &self.owned
     }
 
     /// The zone's counts.
@@ -240,6 +263,7 @@ impl ZoneState {
         expected_at: Option<Timestamp>,
     ) -> Review {
         let Some((decision, plan, claim_stands)) = self.decide(name) else {
+            self.held.looked_at(name, &[], now);
             return Review::default();
         };
         if !claim_stands {
@@ -249,8 +273,10 @@ impl ZoneState {
         self.rest_refusals(name, &plan, now);
         self.hold_creations(name, &plan, now);
         let (ready, held_back) = self.sift(&plan.units, now);
+        self.held.looked_at(name, &held_back, now);
         let adopted = self.adopt(&decision, &plan.adopted, now);
-        let mut review = Review { adopted, others, ..Review::default() };
+        let counted = self.counted(&plan.units, now);
+        let mut review = Review { adopted, others, counted, ..Review::default() };
         if ready.is_empty() {
             self.dirty_claims.leave_alone(name);
         }
@@ -487,7 +513,8 @@ impl ZoneState {
             count(&mut self.counts, new, |n| *n += 1);
         }
         self.note_delegation(key, sighting.as_ref());
-        let old = self.names.entry(key.name.clone()).or_default().observe(key, sighting);
+        let state = self.names.entry(key.name.clone()).or_default();
+        let old = self.owned.observe(state, key, sighting);
         if let Some(old) = old {
             count(&mut self.counts, &old, |n| *n -= 1);
         }

@@ -8,7 +8,7 @@ use crate::broker::directory::entry::Progress;
 use crate::core::endpoint::Endpoint;
 use crate::core::endpoint::packed::PackedEndpoint;
 use crate::core::ids::BatchId;
-use crate::core::planning::change::{Cause, Change, Motive};
+use crate::core::planning::change::{BatchStamp, Cause, Change, Motive};
 use crate::core::planning::plan::Drift;
 use crate::core::planning::policy::AdoptPolicy;
 use crate::core::planning::record_types::RecordTypes;
@@ -58,6 +58,7 @@ fn send_for(
         account: zone_context().placement.account,
         zone: zone_context().placement.zone,
         planned_at: NOW,
+        stamp: BatchStamp::default(),
         wire: fold::wire_order(&units),
         units,
     };
@@ -227,6 +228,7 @@ fn what_a_lost_call_of_ours_made_late_is_ours() {
         account: zone_context().placement.account,
         zone: zone_context().placement.zone,
         planned_at: NOW,
+        stamp: BatchStamp::default(),
         wire: fold::wire_order(&units),
         units,
     };
@@ -254,6 +256,7 @@ fn lost(number: u128, before: Option<RawRecordSet>, after: Option<RawRecordSet>)
         account: zone_context().placement.account,
         zone: zone_context().placement.zone,
         planned_at: NOW,
+        stamp: BatchStamp::default(),
         wire: fold::wire_order(&units),
         units,
     }
@@ -323,6 +326,7 @@ fn what_a_lost_call_of_ours_deletes_late_is_no_drift() {
             account: zone_context().placement.account,
             zone: zone_context().placement.zone,
             planned_at: NOW,
+            stamp: BatchStamp::default(),
             wire: vec![],
             units,
         };
@@ -362,6 +366,7 @@ fn what_somebody_changed_after_a_lost_call_made_it_late_is_ours_where_the_rest_o
         account: zone_context().placement.account,
         zone: zone_context().placement.zone,
         planned_at: NOW,
+        stamp: BatchStamp::default(),
         wire: fold::wire_order(&units),
         units,
     };

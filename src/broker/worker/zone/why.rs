@@ -2,6 +2,7 @@
 
 use super::ZoneState;
 use super::held_back::HeldBack;
+use super::refusals::Refusal;
 use crate::broker::directory::entry::EndpointEntry;
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::RawRecordSet;
@@ -41,9 +42,13 @@ impl ZoneState {
             plan.blocked.iter().chain(&plan.left_out).map(ToString::to_string).collect();
         let mut refused = vec![];
         for (_, why) in held_back {
-            match why {
-                HeldBack::Refused(refusal) => refused.push((refusal.message, refusal.retry_at)),
-                HeldBack::Frozen(closed) => blocked.push(closed.to_string()),
+            match &why {
+                HeldBack::Refused(Refusal { message, retry_at, .. }) => {
+                    refused.push((message.clone(), *retry_at));
+                }
+                HeldBack::Frozen(_) | HeldBack::Guarded { .. } | HeldBack::Reviewed(_) => {
+                    blocked.push(why.to_string());
+                }
             }
         }
         blocked.dedup();

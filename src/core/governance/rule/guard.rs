@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::scope::RuleScope;
+use crate::core::dns::name::DnsName;
 use crate::core::dns::record_type::RecordType;
 use crate::core::governance::pattern::NamePattern;
 use crate::core::governance::problem::{RulePath, RuleProblems};
@@ -93,6 +94,11 @@ pub struct GuardReview {
 }
 
 impl GuardReview {
+    /// Whether it asks for a word where a record set is created or changed.
+    pub fn asks_for(&self, name: &DnsName, rtype: RecordType) -> bool {
+        self.record_types.contains(&rtype) || self.names.iter().any(|names| names.matches(name))
+    }
+
     /// Whether nothing is asked for.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

@@ -1,0 +1,26 @@
+-- What guards count of a batch, so that they go on counting after a restart.
+alter table batches add column counted text;
+create index batches_counted on batches (account, finished_at) where counted is not null;
+
+-- What needs the word of people, and what came of it. The body says all; the columns are what is searched by.
+create table requests (
+    request_id blob not null primary key,
+    -- Rises with each write.
+    version integer not null,
+    state text not null,
+    -- Of what is asked for.
+    digest blob not null,
+    made_at integer not null,
+    body text not null
+);
+create index requests_by_time on requests (made_at);
+create index requests_by_digest on requests (digest);
+
+-- The units of change that people let go, each until a batch with it is applied.
+create table approvals (
+    unit blob not null,
+    request_id blob not null references requests (request_id),
+    given_at integer not null,
+    until integer not null,
+    primary key (unit, request_id)
+);

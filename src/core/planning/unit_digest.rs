@@ -1,0 +1,116 @@
+//! What a unit of change is known by while people decide about it.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
+
+use super::change::Unit;
+
+/// A hash of what a unit does: record keys, what is there before and after. It survives restarts and releases, since it is taken over
+/// the form that the journal keeps; why the unit is there has no part in it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnitDigest(pub [u8; 32]);
+
+impl UnitDigest {
+    /// Of a unit. The order of its changes does not matter.
+    pub fn of(unit: &Unit) -> Self {
+        let mut changes: Vec<String> = unit
+            .changes
+            .iter()
+            .map(|change| {
+                serde_json::json!({ "key": change.key, "before": change.before, "after": change.after })
+                    .to_string()
+            })
+            .collect();
+        changes.sort();
+        let mut hasher = Sha256::new();
+        hasher.update(b"zonefold.v1.unit");
+        for change in changes {
+            hasher.update((change.len() as u64).to_be_bytes());
+            hasher.update(change);
+        }
+        Self(hasher.finalize().into())
+    }
+
+    /// Reads the 64 hexadecimal digits; `None` if they are none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.as_bytes();
+        if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
+            return None;
+        }
+        let mut octets = [0; 32];
+        for (octet, pair) in octets.iter_mut().zip(digits.chunks_exact(2)) {
+            *octet = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        Some(Self(octets))
+    }
+}
+
+impl fmt::Display for UnitDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+    }
+}
+
+impl fmt::Debug for UnitDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for UnitDigest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for UnitDigest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("64 hexadecimal digits"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::dns::record::{RawRecordSet, RecordKey, RecordType};
+    use crate::core::planning::change::{Cause, Change, Motive};
+    use crate::core::testkit::{cluster, name};
+
+    fn change(host: &str, value: &str) -> Change {
+        let set = RawRecordSet { values: vec![value.into()], ..RawRecordSet::default() };
+        Change {
+            key: RecordKey { name: name(host), rtype: RecordType::A, set_identifier: None },
+            before: None,
+            after: Some(set),
+            cause: Cause {
+                motive: Motive::Wanted,
+                cluster: cluster("dev-east"),
+                endpoints: vec![],
+            },
+        }
+    }
+
+    #[test]
+    fn a_digest_is_of_what_a_unit_does_and_of_nothing_else() {
+        let (a, b) = (change("a.example.com", "192.0.2.1"), change("b.example.com", "192.0.2.2"));
+        let digest = |changes: &[&Change]| {
+            UnitDigest::of(&Unit { changes: changes.iter().map(|c| (*c).clone()).collect() })
+        };
+        let both = digest(&[&a, &b]);
+        assert_eq!(both, digest(&[&b, &a]));
+        let mut other_cause = a.clone();
+        other_cause.cause.motive = Motive::Repair;
+        assert_eq!(digest(&[&a]), digest(&[&other_cause]));
+        assert_ne!(digest(&[&a]), digest(&[&change("a.example.com", "192.0.2.9")]));
+        assert_eq!(UnitDigest::parse(&both.to_string()), Some(both));
+        assert_eq!(UnitDigest::parse("12"), None);
+        // Approvals that are stored are for this form: another one would let nothing go that was approved.
+        assert_eq!(
+            digest(&[&a]).to_string(),
+            "5d31fd7c8fc046a3a3fdd1cabf475663992fe06b21776fe67b2699a0d44b1db1"
+        );
+    }
+}
