@@ -20,6 +20,7 @@ pub mod clusters;
 pub mod endpoints;
 pub mod front;
 pub mod health;
+pub mod holds;
 mod layers;
 pub mod names;
 pub mod page;
@@ -27,6 +28,7 @@ pub mod peers;
 pub mod problem;
 pub mod records;
 pub mod request;
+pub mod requests;
 pub mod role;
 pub mod rules;
 pub mod values;
@@ -75,6 +77,7 @@ pub struct ApiState {
         (name = "accounts", description = "The AWS accounts with their budgets"),
         (name = "zones", description = "The hosted zones and their record sets"),
         (name = "rules", description = "Who owns which name, and who may publish it"),
+        (name = "holds", description = "What waits for the word of people, and the words that were given"),
         (name = "changes", description = "The journal: each change with its time, its cause and the answer of AWS"),
         (name = "operation", description = "Health and metrics")
     )
@@ -110,6 +113,13 @@ fn described() -> OpenApiRouter<ApiState> {
         .routes(routes!(rules::list, rules::post))
         .routes(routes!(rules::set))
         .routes(routes!(rules::get))
+        .routes(routes!(holds::list))
+        .routes(routes!(holds::get))
+        .routes(routes!(holds::units))
+        .routes(routes!(holds::approve))
+        .routes(routes!(holds::deny))
+        .routes(routes!(requests::list))
+        .routes(routes!(requests::get))
         .routes(routes!(names::get))
         .routes(routes!(names::reroute::post))
 }

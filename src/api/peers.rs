@@ -54,6 +54,13 @@ pub struct Onward {
     granted: Option<Granted>,
 }
 
+impl Onward {
+    /// The same caller's question for something else.
+    pub fn to(&self, path: &str) -> Self {
+        Self { uri: path.parse().unwrap_or_else(|_| self.uri.clone()), ..self.clone() }
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Onward {
     type Rejection = Infallible;
 

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 use utoipa::ToSchema;
 
+use crate::broker::rules::releases::DecideError;
 use crate::core::ids::AccountId;
+use crate::core::release::request::RefusedVerb;
 use crate::ports::StoreError;
 
 /// The media type of problem details.
@@ -62,6 +64,15 @@ pub enum ApiError {
         /// Why not.
         why: String,
     },
+    /// A part of the answer is missing, and it may be what was asked for.
+    #[error("not all replicas answer, and one of them may know it: {0}")]
+    MissingPart(String),
+    /// Somebody else decides this.
+    #[error("{0}")]
+    NotYours(String),
+    /// It is decided already, or for something else by now.
+    #[error("{0}")]
+    Decided(String),
     /// No replica knows it at this moment.
     #[error(
         "no replica manages the account {0} at this moment: one will within seconds, try again"
@@ -79,12 +90,14 @@ impl ApiError {
     fn status(&self) -> StatusCode {
         match self {
             Self::BadParameter(_) | Self::BadPath(_) | Self::BadBody(_) => StatusCode::BAD_REQUEST,
-            Self::InFile(_) => StatusCode::CONFLICT,
+            Self::NotYours(_) => StatusCode::FORBIDDEN,
+            Self::InFile(_) | Self::Decided(_) => StatusCode::CONFLICT,
             Self::Outdated(_) => StatusCode::PRECONDITION_FAILED,
             Self::RulesRefused(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NotFound { .. } => StatusCode::NOT_FOUND,
             Self::Store(StoreError::Unavailable(_))
             | Self::ReplicaUnreachable { .. }
+            | Self::MissingPart(_)
             | Self::NotWorked(_)
             | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Self::Store(_) | Self::Metrics(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -103,9 +116,24 @@ impl ApiError {
             Self::Store(StoreError::Unavailable(_)) => "store-unavailable",
             Self::Store(_) => "store-failed",
             Self::ReplicaUnreachable { .. } => "replica-unreachable",
+            Self::MissingPart(_) => "replica-unreachable",
+            Self::NotYours(_) => "not-yours",
+            Self::Decided(_) => "decided",
             Self::NotWorked(_) => "account-not-worked",
             Self::Stopping => "stopping",
             Self::Metrics(_) => "internal",
+        }
+    }
+}
+
+impl From<DecideError> for ApiError {
+    fn from(error: DecideError) -> Self {
+        match error {
+            DecideError::Refused(RefusedVerb::NotYours(_) | RefusedVerb::OwnRequest) => {
+                Self::NotYours(error.to_string())
+            }
+            DecideError::Refused(_) | DecideError::Busy => Self::Decided(error.to_string()),
+            DecideError::Store(error) => Self::Store(error),
         }
     }
 }

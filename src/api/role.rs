@@ -1,6 +1,9 @@
 //! The roles of callers.
 
+use std::collections::BTreeSet;
 use std::fmt;
+
+use crate::core::governance::actor::{ActingPerson, Actor};
 
 /// The role of a caller; each may do what those before it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,6 +23,19 @@ impl fmt::Display for Role {
             Self::Operator => "operator",
             Self::Admin => "admin",
         })
+    }
+}
+
+impl Granted {
+    /// The caller as rules and requests know people.
+    pub fn person(&self) -> ActingPerson {
+        let name = if self.name.is_empty() { "anonymous" } else { &self.name };
+        ActingPerson {
+            actor: Actor::Token(name.to_owned()),
+            groups: BTreeSet::new(),
+            is_admin: self.role >= Role::Admin,
+            is_operator: self.role >= Role::Operator,
+        }
     }
 }
 

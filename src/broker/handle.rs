@@ -14,14 +14,19 @@ use super::governed;
 use super::ingest::{self, Admission, FederationService, RefusedClaim};
 use super::replicas::manager::LeaseCommand;
 use super::rules::keeper::RulesMessage;
+use super::rules::releases::{self, DecideError, DecidedHold, Word};
 use super::rules::{ApplyError, ChangedBy, RuleChange, RulesInForce};
 use super::worker::registry::Workers;
-use super::worker::{self, AccountSettings, AccountView, Message, Query, WhyReport};
+use super::worker::{
+    self, AccountSettings, AccountView, HeldUnits, HoldReport, Message, Query, WhyReport,
+};
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::RecordKey;
 use crate::core::governance::ruleset::Rules;
 use crate::core::ids::{AccountId, ClusterId, ZoneId};
 use crate::core::planning::plan::Observed;
+use crate::core::planning::unit_digest::UnitDigest;
+use crate::core::release::request::{ReleaseRequest, RequestState};
 use crate::core::time::Timestamp;
 use crate::ports::{
     ChangeFilter, ChangeRow, Clock, ClusterRow, Membership, ReplicaRow, Store, StoreError,
@@ -202,6 +207,57 @@ impl BrokerHandle {
             }
         }
         reports
+    }
+
+    /// What guards hold, in every account that this replica manages.
+    pub async fn holds(&self) -> Vec<HoldReport> {
+        let mut reports = vec![];
+        for worker in self.workers.all().values() {
+            let (reply, answer) = oneshot::channel();
+            if worker.messages.send(Message::Query(Query::Holds { reply })).await.is_ok()
+                && let Ok(found) = answer.await
+            {
+                reports.extend(found);
+            }
+        }
+        reports
+    }
+
+    /// The units of a hold of some names after one, and the last of those if there are more; `None` if no account of this replica
+    /// has the hold.
+    pub async fn hold_units(
+        &self,
+        digest: UnitDigest,
+        after: Option<DnsName>,
+        limit: usize,
+    ) -> Option<HeldUnits> {
+        for worker in self.workers.all().values() {
+            let (reply, answer) = oneshot::channel();
+            let query = Query::HoldUnits { digest, after: after.clone(), limit, reply };
+            if worker.messages.send(Message::Query(query)).await.is_ok()
+                && let Ok(Some(units)) = answer.await
+            {
+                return Some(units);
+            }
+        }
+        None
+    }
+
+    /// Takes a person's word on a hold; answers the request that it is kept with.
+    ///
+    /// # Errors
+    /// The person may not, or the store does not answer.
+    pub async fn decide_hold(
+        &self,
+        hold: &DecidedHold,
+        word: &Word,
+    ) -> Result<ReleaseRequest, DecideError> {
+        let request = releases::decide(&*self.store, hold, word, self.clock.now()).await?;
+        if request.state == RequestState::Approved {
+            // A broker that stops lets nothing go any more.
+            let _stopping = self.to_rules.send(RulesMessage::Approved);
+        }
+        Ok(request)
     }
 
     /// Places anew endpoints that lost their zone and can go to another of the same name, at a name or all below it too, as if

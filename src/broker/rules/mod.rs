@@ -1,6 +1,7 @@
 //! The rules that count, and the words that people gave: which they are, and how they become other ones.
 
 pub mod keeper;
+pub mod releases;
 
 use std::sync::Arc;
 

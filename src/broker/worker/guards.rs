@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::Worker;
 use super::agenda::Zones;
-use super::view::HoldReport;
+use super::view::{HeldUnits, HoldReport};
 use super::zone::guarded::Guarded;
 use super::zone::holds::{Hold, HoldReason};
 use super::zone::work::ZoneWork;
@@ -16,7 +16,7 @@ use crate::core::dns::name::DnsName;
 use crate::core::governance::rule::guard::GuardId;
 use crate::core::governance::snapshot::Governance;
 use crate::core::ids::{ClusterId, ZoneId};
-use crate::core::planning::change::{Batch, Unit};
+use crate::core::planning::change::Batch;
 use crate::core::planning::tally::CountedName;
 use crate::core::planning::unit_digest::UnitDigest;
 use crate::core::release::guard::Crossed;
@@ -202,7 +202,7 @@ impl Worker {
         after: Option<&DnsName>,
         limit: usize,
         now: Timestamp,
-    ) -> Option<(Vec<(UnitDigest, Unit)>, Option<DnsName>)> {
+    ) -> Option<HeldUnits> {
         let holds = self.holds();
         let HoldReport { zone, hold, .. } =
             holds.into_iter().find(|report| report.hold.digest == digest)?;

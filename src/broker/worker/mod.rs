@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
 pub use review::gate::Gate;
-pub use view::{AccountView, Health, HoldReport, Query, WhyReport, ZoneView, ZoneViews};
+pub use view::{AccountView, Health, HeldUnits, HoldReport, Query, WhyReport, ZoneView, ZoneViews};
 pub use zone::NameReport;
 pub use zone::holds::{Hold, HoldReason};
 

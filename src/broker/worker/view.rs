@@ -246,7 +246,7 @@ pub enum Query {
         /// Of how many names at most.
         limit: usize,
         /// `None` if there is no such hold; else its units, and the last name if there are more.
-        reply: oneshot::Sender<Option<(Vec<(UnitDigest, Unit)>, Option<DnsName>)>>,
+        reply: oneshot::Sender<Option<HeldUnits>>,
     },
     /// Publish the view now.
     Publish {
@@ -269,6 +269,9 @@ pub struct WhyReport {
     /// The zone's report.
     pub report: NameReport,
 }
+
+/// Some of the units of a hold, each with its digest; and the last name of them if there are more.
+pub type HeldUnits = (Vec<(UnitDigest, Unit)>, Option<DnsName>);
 
 /// One hold with its zone and the numbers of its guard.
 #[derive(Clone, Debug)]

@@ -41,6 +41,8 @@ pub struct ActingPerson {
     pub groups: BTreeSet<String>,
     /// Whether they administer the whole.
     pub is_admin: bool,
+    /// Whether they operate the whole: they decide for what belongs to no team.
+    pub is_operator: bool,
 }
 
 impl ActingPerson {

@@ -59,6 +59,15 @@ impl fmt::Debug for UnitDigest {
     }
 }
 
+impl std::str::FromStr for UnitDigest {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::parse(text)
+            .ok_or_else(|| format!("{text:?} is no digest: it has 64 hexadecimal digits"))
+    }
+}
+
 impl Serialize for UnitDigest {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::dns::name::DnsName;
 use crate::core::governance::actor::{ActingPerson, Actor};
+use crate::core::governance::ruleset::Rules;
 use crate::core::ids::{ClusterId, RuleName};
 use crate::core::planning::unit_digest::UnitDigest;
 use crate::core::time::Timestamp;
@@ -154,19 +155,43 @@ pub enum Deciders {
         /// Whether the person who acts is one of them.
         includes: bool,
     },
-    /// Those who administer the whole.
+    /// Those who operate the whole.
     Platform,
 }
 
 impl Deciders {
+    /// Those of names of a zone: the team that owns all of them, or else the one that owns the zone, or else the platform.
+    pub fn of<'a>(
+        rules: &'a Rules,
+        zone: &'a DnsName,
+        names: impl IntoIterator<Item = &'a DnsName>,
+        person: &ActingPerson,
+    ) -> Self {
+        let person = person.person();
+        let decider = |name: &'a DnsName| {
+            let owner = rules.owner(zone, name);
+            let includes = owner.is_decided_by(&person);
+            owner.team.map(|(team, _)| Self::Team { name: team.clone(), includes })
+        };
+        let mut deciders: Vec<Option<Self>> = vec![];
+        for name in names {
+            let of_name = decider(name);
+            if !deciders.contains(&of_name) {
+                deciders.push(of_name);
+            }
+        }
+        let of_all = if deciders.len() == 1 { deciders.pop().flatten() } else { decider(zone) };
+        of_all.unwrap_or(Self::Platform)
+    }
+
     fn check(&self, person: &ActingPerson) -> Result<(), RefusedVerb> {
         match self {
             Self::Team { includes, .. } if *includes || person.is_admin => Ok(()),
-            Self::Platform if person.is_admin => Ok(()),
+            Self::Platform if person.is_admin || person.is_operator => Ok(()),
             Self::Team { name, .. } => {
                 Err(RefusedVerb::NotYours(format!("an owner of the team {name}, or an admin,")))
             }
-            Self::Platform => Err(RefusedVerb::NotYours("an admin".to_owned())),
+            Self::Platform => Err(RefusedVerb::NotYours("an operator or an admin".to_owned())),
         }
     }
 }
@@ -275,9 +300,17 @@ impl ReleaseRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::governance::rule::RuleKind;
+    use crate::core::governance::testkit::{rule, rules, team};
+    use crate::core::testkit::name;
 
     fn person(user: &str, is_admin: bool) -> ActingPerson {
-        ActingPerson { actor: Actor::User(user.to_owned()), groups: [].into(), is_admin }
+        ActingPerson {
+            actor: Actor::User(user.to_owned()),
+            groups: [].into(),
+            is_admin,
+            is_operator: false,
+        }
     }
 
     fn request(needed: u8) -> ReleaseRequest {
@@ -356,6 +389,35 @@ mod tests {
         assert_eq!(asked.ended.as_ref().map(|vote| vote.comment.as_str()), Some("not now"));
         assert!(asked.cancel(&person("ann", false), Timestamp(2)).is_err());
         assert!(!asked.go_stale(Timestamp(2)) && asked.state == RequestState::Denied);
+    }
+
+    #[test]
+    fn the_team_that_owns_all_the_names_decides_else_that_of_the_zone_else_the_platform() {
+        let owned = |zone_too: bool| {
+            let pay = serde_json::json!({
+                "zone": "example.com", "names": ["*.pay.example.com"], "team": "pay",
+            });
+            let all = serde_json::json!({ "zone": "example.com", "team": "platform" });
+            let mut of = vec![team("pay"), rule(RuleKind::Ownership, "pay", pay)];
+            if zone_too {
+                of.extend([team("platform"), rule(RuleKind::Ownership, "all", all)]);
+            }
+            rules(of)
+        };
+        let of = |zone_too: bool, names: &[&str]| {
+            let (rules, zone) = (owned(zone_too), name("example.com"));
+            let names: Vec<DnsName> = names.iter().map(|host| name(host)).collect();
+            let ben = ActingPerson { groups: ["pay".to_owned()].into(), ..person("ben", false) };
+            match Deciders::of(&rules, &zone, &names, &ben) {
+                Deciders::Team { name, includes } => (name.to_string(), includes),
+                Deciders::Platform => ("nobody".to_owned(), false),
+            }
+        };
+        let (pay, www) = ("a.pay.example.com", "www.example.com");
+        assert_eq!(of(true, &[pay, "b.pay.example.com"]), ("pay".to_owned(), true));
+        assert_eq!(of(true, &[pay, www]), ("platform".to_owned(), false));
+        assert_eq!(of(false, &[pay, www]), ("nobody".to_owned(), false));
+        assert_eq!(of(false, &[www]), ("nobody".to_owned(), false));
     }
 
     #[test]
