@@ -21,6 +21,7 @@ use zonefold::core::planning::policy::{
     AdoptPolicy, DEFAULT_TTL_SECS, DriftPolicy, ZonePolicy, ZoneSettings,
 };
 use zonefold::core::planning::record_types::RecordTypes;
+use zonefold::core::release::guarded::Guarded;
 use zonefold::core::time::Timestamp;
 use zonefold::core::visibility::Visibility;
 use zonefold::wire::v1;
@@ -166,7 +167,9 @@ impl Scene<'_> {
                 wire: folder.finish(),
             };
             let observed = |key: &RecordKey| self.observed.get(key).cloned();
-            let checked = check(&batch, &self.zone, ZonePolicy::Sync, AdoptPolicy::Never, observed);
+            let guarded = Guarded::default();
+            let adopt = AdoptPolicy::Never;
+            let checked = check(&batch, &self.zone, ZonePolicy::Sync, adopt, &guarded, observed);
             assert_eq!(checked, Ok(()), "{unit:?}");
         }
         for change in plan.units.iter().flat_map(|unit| &unit.changes) {

@@ -18,6 +18,7 @@ use std::process::ExitCode;
 pub use servers::ConnectionLimits;
 
 use crate::cli::cluster::ClusterCommand;
+use crate::cli::holds::DescribeCommand;
 use crate::cli::{Cli, Command};
 use crate::core::printable::printable_lines;
 
@@ -38,7 +39,12 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Status(args) => crate::cli::status::run(args).await,
             Command::Why(args) => crate::cli::why::run(args).await,
             Command::Reroute(args) => crate::cli::reroute::run(args).await,
-            Command::Get(args) => crate::cli::rules::get(args).await,
+            Command::Get(args) => crate::cli::get::run(args).await,
+            Command::Describe(DescribeCommand::Hold(args)) => {
+                crate::cli::holds::describe(args).await
+            }
+            Command::Approve(args) => crate::cli::holds::approve(args).await,
+            Command::Deny(args) => crate::cli::holds::deny(args).await,
             Command::Apply(args) => crate::cli::rules::apply(args).await,
             Command::Delete(args) => crate::cli::rules::delete(args).await,
             Command::Cluster(ClusterCommand::Forget(args)) => forget::run(args).await,

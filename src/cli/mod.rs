@@ -2,6 +2,8 @@
 
 pub mod client;
 pub mod cluster;
+pub mod get;
+pub mod holds;
 pub mod output;
 pub mod release;
 pub mod reroute;
@@ -55,11 +57,22 @@ pub enum Command {
     /// Place names anew whose zone was made again under another id
     #[command(after_help = "Example:\n  zonefold reroute dev.example.com --below")]
     Reroute(reroute::RerouteArgs),
-    /// Show the rules: who owns which name, and who may publish it
+    /// Show the rules, what guards hold, or what was asked for
     #[command(
-        after_help = "Examples:\n  zonefold get grants\n  zonefold get --documents yaml > rules.yaml"
+        after_help = "Examples:\n  zonefold get grants\n  zonefold get --documents yaml > rules.yaml\n  zonefold get holds"
     )]
-    Get(rules::GetArgs),
+    Get(get::GetArgs),
+    /// Show one thing whole
+    #[command(subcommand)]
+    Describe(holds::DescribeCommand),
+    /// Let a hold go: what a guard keeps back until people have seen it
+    #[command(
+        after_help = "Example:\n  zonefold approve 5d31fd7c8fc0 --comment \"the shop is closed for good\""
+    )]
+    Approve(holds::ApproveArgs),
+    /// Say no to a hold: it stays held
+    #[command(after_help = "Example:\n  zonefold deny 5d31fd7c8fc0 --comment \"a mistake\"")]
+    Deny(holds::DenyArgs),
     /// Write rules to the store: all in the files, or none
     #[command(after_help = "Example:\n  zonefold apply -f rules/ --preview")]
     Apply(rules::ApplyArgs),

@@ -1,4 +1,4 @@
-//! `zonefold get`, `zonefold apply`, `zonefold delete`: the rules of governance.
+//! Rules of governance: `zonefold apply`, `zonefold delete`, and the rules of `zonefold get`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,23 +12,6 @@ use crate::api::rules::{KindParam, RuleChanges, RuleEntry, RuleReference, RulesI
 use crate::config::RuleFiles;
 use crate::core::ids::RuleName;
 
-/// Arguments of `zonefold get`.
-#[derive(Clone, Debug, Args)]
-pub struct GetArgs {
-    /// The kind of the rules, such as grants; all kinds if it is left out
-    #[arg(env = "ZONEFOLD_KIND", value_name = "KIND")]
-    pub kind: Option<KindParam>,
-    /// The name of one rule
-    #[arg(env = "ZONEFOLD_RULE", value_name = "NAME", requires = "kind")]
-    pub name: Option<RuleName>,
-    /// Write the rules as documents that can be applied again
-    #[arg(long, env = "ZONEFOLD_DOCUMENTS", value_enum)]
-    pub documents: Option<DocumentFormat>,
-    /// Where the broker is, and how the answer is written.
-    #[command(flatten)]
-    pub read: ReadArgs,
-}
-
 /// The form of documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DocumentFormat {
@@ -38,13 +21,18 @@ pub enum DocumentFormat {
     Json,
 }
 
-/// Runs `zonefold get`; the exit code is 0 if there is a rule, else 1.
+/// Shows rules; the exit code is 0 if there is one, else 1.
 ///
 /// # Errors
 /// The broker cannot be reached, refuses, or is none; or the answer cannot be written.
-pub async fn get(args: GetArgs) -> anyhow::Result<ExitCode> {
-    let client = args.read.client()?;
-    let rules: Vec<RuleEntry> = match (&args.kind, &args.name) {
+pub async fn get(
+    read: &ReadArgs,
+    kind: Option<KindParam>,
+    name: Option<&RuleName>,
+    documents_as: Option<DocumentFormat>,
+) -> anyhow::Result<ExitCode> {
+    let client = read.client()?;
+    let rules: Vec<RuleEntry> = match (kind, name) {
         (Some(kind), Some(name)) => {
             let path = format!("/api/v1/rules/{}/{}", kind.plural(), encode(name.as_str()));
             vec![client.get(&path).await?]
@@ -55,9 +43,9 @@ pub async fn get(args: GetArgs) -> anyhow::Result<ExitCode> {
         (None, _) => client.list("/api/v1/rules", &[], usize::MAX).await?.items,
     };
     let is_empty = rules.is_empty();
-    match args.documents {
+    match documents_as {
         Some(format) => write_text(&documents(&rules, format)?)?,
-        None => args.read.write(&rules, |rules, width| rows(rules, width).to_string() + "\n")?,
+        None => read.write(&rules, |rules, width| rows(rules, width).to_string() + "\n")?,
     }
     Ok(if is_empty { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -32,11 +32,13 @@ pub enum Invariant {
     OneWriter,
     /// A freeze lets nothing through but its exempt lanes and people.
     FreezesHold,
+    /// What a guard holds is not sent without the word of people, and their word is for nothing but what they looked at.
+    GuardsHold,
 }
 
 impl Invariant {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Invariant; 13] = [
+    pub const ALL: [Invariant; 14] = [
         Self::AckedIsDurable,
         Self::SilenceNeverDeletes,
         Self::ForeignIsUntouched,
@@ -50,6 +52,7 @@ impl Invariant {
         Self::Converges,
         Self::OneWriter,
         Self::FreezesHold,
+        Self::GuardsHold,
     ];
 
     /// Its number, from 1.
@@ -63,8 +66,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_catalogue_is_numbered_from_one_to_thirteen() {
+    fn the_catalogue_is_numbered_from_one_to_fourteen() {
         assert_eq!(Invariant::AckedIsDurable.number(), 1);
-        assert_eq!(Invariant::FreezesHold.number(), 13);
+        assert_eq!(Invariant::GuardsHold.number(), 14);
     }
 }

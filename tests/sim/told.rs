@@ -3,6 +3,7 @@
 use zonefold::core::dns::name::DnsName;
 use zonefold::core::ids::{AccountId, ZoneId};
 use zonefold::core::planning::policy::ZonePolicy;
+use zonefold::core::planning::unit_digest::UnitDigest;
 use zonefold::core::time::Timestamp;
 
 use super::Agent;
@@ -30,6 +31,10 @@ pub enum Told {
     Failing { zone: ZoneId, on: bool },
     /// A freeze of a zone, which every broker knows: what it lets through besides nothing is `urgent`.
     Frozen { apex: DnsName, from: Timestamp, until: Timestamp, urgent: bool },
+    /// A guard of a zone, which every broker knows: so many record sets may be deleted there within the window.
+    Guarded { apex: DnsName, allowed: u64, window_ms: u64 },
+    /// People let these units go.
+    LetGo { units: Vec<UnitDigest> },
     /// The connections that an agent has fall silent, and stay so for longer than any patience.
     Silent { agent: Agent },
 }

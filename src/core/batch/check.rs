@@ -3,12 +3,17 @@
 
 use std::collections::BTreeMap;
 
+use crate::core::dns::name::DnsName;
 use crate::core::dns::record::{RawRecordSet, RecordKey, RecordType};
+use crate::core::governance::rule::guard::Counted;
 use crate::core::invariants::Invariant;
 use crate::core::planning::change::{Action, Batch, Motive, WireChange};
 use crate::core::planning::claims::ZoneContext;
 use crate::core::planning::plan::{Observed, is_protected};
 use crate::core::planning::policy::{AdoptPolicy, ZonePolicy};
+use crate::core::planning::tally::takes_part;
+use crate::core::planning::unit_digest::UnitDigest;
+use crate::core::release::guarded::Guarded;
 use crate::core::release::lane::lane_of;
 
 /// Route 53: ResourceRecord elements in one call.
@@ -37,12 +42,14 @@ pub fn check(
     zone: &ZoneContext,
     policy: ZonePolicy,
     adopt: AdoptPolicy,
+    guarded: &Guarded,
     observed: impl Fn(&RecordKey) -> Option<Observed>,
 ) -> Result<(), Vec<Violation>> {
     let mut reader = Reader { batch, zone, policy, adopt, violations: vec![] };
     reader.read_limits();
     reader.read_attribution();
     reader.read_freezes();
+    reader.read_guards(guarded);
     reader.replay(observed);
     if reader.violations.is_empty() { Ok(()) } else { Err(reader.violations) }
 }
@@ -126,6 +133,52 @@ impl Reader<'_> {
                 self.found(Invariant::FreezesHold, format!("{name} is changed, and {closed}"));
             }
         }
+    }
+
+    /// Nothing that a guard holds is in it but what people let go, and the word of people is for what is in it.
+    fn read_guards(&mut self, guarded: &Guarded) {
+        let (batch, zone) = (self.batch, self.zone);
+        let mut unspoken = batch.stamp.released.clone();
+        for unit in &batch.units {
+            let digest = UnitDigest::of(unit);
+            if unspoken.remove(&digest) && guarded.approvals.speak_of(&digest) {
+                continue;
+            }
+            let (Some(change), Some(cluster)) = (unit.changes.first(), unit.cluster()) else {
+                continue;
+            };
+            let name = &change.key.name;
+            let guards = zone.governance.guards_at(&zone.placement, &zone.apex, name, cluster);
+            let counted = batch.stamp.counted.iter().find(|counted| counted.name == *name);
+            let does = |what: Counted| {
+                takes_part(unit, what)
+                    && match what {
+                        Counted::Deletions => self.deletes_more_than_it_creates(name),
+                        _ => counted.is_some_and(|counted| counted.tally.of(what) > 0),
+                    }
+            };
+            let crossings = &guarded.crossings;
+            if let Some((counter, _)) = crossings.holds(&guards, &batch.zone, cluster, does) {
+                self.found(
+                    Invariant::GuardsHold,
+                    format!("{name} is changed, and {} holds it", counter.guard),
+                );
+            }
+        }
+        if !unspoken.is_empty() {
+            let text = format!("{} words are for units that are not in it", unspoken.len());
+            self.found(Invariant::GuardsHold, text);
+        }
+    }
+
+    fn deletes_more_than_it_creates(&self, name: &DnsName) -> bool {
+        let of_name = self.batch.changes().filter(|change| change.key.name == *name);
+        let (mut created, mut deleted) = (0, 0);
+        for change in of_name {
+            created += usize::from(change.before.is_none());
+            deleted += usize::from(change.after.is_none());
+        }
+        deleted > created
     }
 
     fn replay(&mut self, observed: impl Fn(&RecordKey) -> Option<Observed>) {
@@ -266,7 +319,9 @@ mod tests {
     }
 
     fn verify(batch: &Batch, policy: ZonePolicy, observed: Option<Observed>) -> Vec<Invariant> {
-        match check(batch, &zone_context(), policy, AdoptPolicy::Never, |_| observed.clone()) {
+        let guarded = Guarded::default();
+        let adopt = AdoptPolicy::Never;
+        match check(batch, &zone_context(), policy, adopt, &guarded, |_| observed.clone()) {
             Ok(()) => vec![],
             Err(violations) => violations.into_iter().map(|v| v.invariant).collect(),
         }

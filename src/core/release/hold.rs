@@ -40,6 +40,11 @@ impl Approvals {
         self.0.is_empty()
     }
 
+    /// Whether anybody ever let a unit go, be it too long ago.
+    pub fn speak_of(&self, unit: &UnitDigest) -> bool {
+        self.0.contains_key(unit)
+    }
+
     /// A unit may go.
     pub fn add(&mut self, unit: UnitDigest, approval: Approval) {
         self.0.entry(unit).or_default().push(approval);

@@ -4,6 +4,7 @@
 mod clocks;
 mod crowd;
 mod freezes;
+mod guards;
 mod half_open;
 mod refusals;
 mod tags;
@@ -11,7 +12,7 @@ mod zones;
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use zonefold::config::RulesOfFiles;
 use zonefold::core::dns::name::DnsName;
 use zonefold::core::governance::rule::{Rule, RuleHome};
@@ -32,6 +33,10 @@ const APART: u64 = 0x7E57_0000_0E17_2A00;
 const APART_FREEZES: u64 = 0x7E57_0000_F4EE_2E00;
 /// One in this number of seeds has a freeze.
 const FREEZE_OF: u8 = 8;
+/// The same for guards.
+const APART_GUARDS: u64 = 0x7E57_0000_60A2_D000;
+/// One in this number of seeds has a guard.
+const GUARD_OF: u8 = 8;
 /// One in this number of seeds has a further event.
 const ONE_OF: u8 = 3;
 /// One in this number of those has a second one.
@@ -56,6 +61,8 @@ pub enum Kind {
     HalfOpen,
     /// Freezes of zones.
     Freezes,
+    /// Guards of zones.
+    Guards,
 }
 
 /// One step of such an event.
@@ -68,6 +75,7 @@ pub enum Extra {
     Crowd(crowd::CrowdStep),
     HalfOpen(half_open::HalfOpenStep),
     Freezes(freezes::FreezeStep),
+    Guards(guards::GuardStep),
 }
 
 /// How one that lasts ends.
@@ -123,7 +131,12 @@ impl Prepared {
     pub fn governance(&self) -> RulesOfFiles {
         let home = || RuleHome::File("rules/sim.yaml".into());
         let read = |document: &Value| Rule::from_json(document, home()).ok();
-        let rules = self.governance.iter().filter_map(read).collect();
+        // Where none is drawn, none counts.
+        let off = json!({
+            "apiVersion": "zonefold.dev/v1", "kind": "Guard", "metadata": { "name": "off" },
+            "spec": { "enabled": false },
+        });
+        let rules = self.governance.iter().chain([&off]).filter_map(read).collect();
         Rules::new(rules).map_or_else(|_| RulesOfFiles::default(), RulesOfFiles::of)
     }
 
@@ -157,6 +170,10 @@ pub fn draw(seed: u64, shape: &Shape) -> Vec<TimedStep> {
     let mut random = fastrand::Rng::with_seed(seed ^ APART_FREEZES);
     if random.u8(0..FREEZE_OF) == 0 {
         steps.extend(freezes::draw(shape, &mut random));
+    }
+    let mut random = fastrand::Rng::with_seed(seed ^ APART_GUARDS);
+    if random.u8(0..GUARD_OF) == 0 {
+        steps.extend(guards::draw(shape, &mut random));
     }
     steps.into_iter().map(|(at_ms, step)| TimedStep { at_ms, step }).collect()
 }
@@ -194,6 +211,7 @@ impl Extra {
             Self::Crowd(_) => Kind::Crowd,
             Self::HalfOpen(_) => Kind::HalfOpen,
             Self::Freezes(_) => Kind::Freezes,
+            Self::Guards(_) => Kind::Guards,
         }
     }
 
@@ -212,6 +230,7 @@ impl Extra {
             Self::Crowd(step) => Some(step.for_ms),
             Self::HalfOpen(step) => Some(step.for_ms()),
             Self::Freezes(step) => step.lasts_ms(),
+            Self::Guards(step) => step.lasts_ms(),
         }
     }
 
@@ -222,6 +241,7 @@ impl Extra {
             Self::Zones(step) => step.prepare(shape),
             Self::Clocks(step) => step.prepare(shape),
             Self::Freezes(step) => step.prepare(shape),
+            Self::Guards(step) => step.prepare(shape),
             Self::Refusals(_) | Self::Crowd(_) | Self::HalfOpen(_) => {}
         }
     }
@@ -239,6 +259,10 @@ impl World {
             Extra::HalfOpen(step) => self.take_half_open_step(step).map(ExtraUndo::HalfOpen),
             Extra::Freezes(step) => {
                 self.take_freeze_step(step);
+                None
+            }
+            Extra::Guards(step) => {
+                self.take_guard_step(step);
                 None
             }
         }

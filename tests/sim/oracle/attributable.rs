@@ -295,7 +295,7 @@ impl<'a> Reading<'a> {
 }
 
 /// The batch that the comment of an entry names.
-fn batch_of(entry: &JournalEntry) -> Option<BatchId> {
+pub(super) fn batch_of(entry: &JournalEntry) -> Option<BatchId> {
     entry.comment.as_deref()?.strip_prefix("zonefold ")?.parse().ok().map(BatchId)
 }
 

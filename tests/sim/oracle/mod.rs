@@ -11,6 +11,7 @@ mod durable;
 mod fair;
 mod foreign;
 mod freezes;
+mod guards;
 mod handover;
 mod idle;
 mod limits;
@@ -97,6 +98,7 @@ pub fn judge_one(history: &History, invariant: Invariant) -> Vec<Violation> {
         Invariant::Converges => converges::judge,
         Invariant::OneWriter => one_writer::judge,
         Invariant::FreezesHold => freezes::judge,
+        Invariant::GuardsHold => guards::judge,
     };
     let more: fn(&History) -> Vec<Violation> = match invariant {
         Invariant::SilenceNeverDeletes => placed::judge,

@@ -14,7 +14,6 @@ use crate::broker::worker::zone::backlog::Backlog;
 use crate::broker::worker::zone::quota::creations;
 use crate::broker::worker::zone::unit_key;
 use crate::broker::worker::zone::work::{AwaitedChange, LONGEST_GAP, SHORTEST_GAP, Trouble};
-use crate::core::batch::check::check;
 use crate::core::batch::fold::{FoldLimits, Folder, Limit, NotAdded};
 use crate::core::ids::{BatchId, ClusterId, ZoneId};
 use crate::core::limits::budget::{ApiAction, Lane};
@@ -132,12 +131,7 @@ impl Worker {
             stamp: zone.state.stamp(&units, now),
             units,
         };
-        let settings = zone.state.settings;
-        let Err(violations) =
-            check(&batch, &zone.state.context, settings.policy, settings.adopt, |key| {
-                zone.state.observed(key)
-            })
-        else {
+        let Err(violations) = zone.state.check(&batch) else {
             return Some(batch);
         };
         // A defect of ours: it is not sent, said loudly, and kept from being planned again until it changes.

@@ -1,7 +1,6 @@
 //! What guards count of a zone's names, and what they hold.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::held_back::HeldBack;
 use super::{ZoneState, unit_key};
@@ -10,18 +9,7 @@ use crate::core::governance::rule::guard::{Counted, GuardId};
 use crate::core::planning::change::{BatchStamp, Change, Unit};
 use crate::core::planning::tally::{CountedName, Tally, takes_part};
 use crate::core::planning::unit_digest::UnitDigest;
-use crate::core::release::hold::Approvals;
-use crate::core::release::ledger::Crossings;
 use crate::core::time::Timestamp;
-
-/// What guards hold in an account now, and what people let go all the same.
-#[derive(Clone, Debug, Default)]
-pub struct Guarded {
-    /// The lines that are crossed.
-    pub crossings: Crossings,
-    /// The units that people let go.
-    pub approvals: Arc<Approvals>,
-}
 
 impl ZoneState {
     /// What guards count of units of one name; `None` for nothing.

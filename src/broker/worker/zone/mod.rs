@@ -32,6 +32,7 @@ use std::sync::Arc;
 use crate::broker::directory::PlacementRole;
 use crate::broker::directory::entry::{EndpointEntry, Status, StatusCache};
 use crate::broker::directory::interner::Interner;
+use crate::core::batch::check::{Violation, check};
 use crate::core::batch::fold;
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::{RawRecordSet, RecordKey, RecordType};
@@ -42,12 +43,12 @@ use crate::core::planning::claims::{NameDecision, NameInput, ZoneContext, decide
 use crate::core::planning::plan::{NamePlan, Observed, Ownership, PlanInput, plan};
 use crate::core::planning::policy::ZoneSettings;
 use crate::core::planning::tally::CountedName;
+use crate::core::release::guarded::Guarded;
 use crate::core::time::Timestamp;
 use crate::ports::{ClaimRow, ClaimWrite, RecordRow, RecordWrite};
 use around::WaitingFor;
 use crowd::Crowds;
 use dirty_claims::DirtyClaims;
-use guarded::Guarded;
 use holds::HeldNames;
 use name_state::{Claim, Mark, NameState, Sighting};
 use owned::OwnedNames;
@@ -483,7 +484,16 @@ impl ZoneState {
         due
     }
 
-    /// The observed record set under a key; for the independent check.
+    /// Reads a batch that is about to be sent once more, by what is known now.
+    ///
+    /// # Errors
+    /// All that must not be sent in it.
+    pub fn check(&self, batch: &Batch) -> Result<(), Vec<Violation>> {
+        let ZoneSettings { policy, adopt, .. } = self.settings;
+        check(batch, &self.context, policy, adopt, &self.guarded, |key| self.observed(key))
+    }
+
+    /// The observed record set under a key.
     pub fn observed(&self, key: &RecordKey) -> Option<Observed> {
         self.sighting(key).map(|sighting| sighting.observed(key))
     }

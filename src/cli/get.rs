@@ -1,0 +1,77 @@
+//! `zonefold get`: what there is of a kind.
+
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use clap::Args;
+
+use super::output::ReadArgs;
+use super::rules::DocumentFormat;
+use super::{holds, rules};
+use crate::api::rules::KindParam;
+use crate::core::ids::RuleName;
+
+/// What can be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// Rules of a kind.
+    Rules(KindParam),
+    /// What guards hold.
+    Holds,
+    /// What needed the word of people.
+    Requests,
+}
+
+impl FromStr for Resource {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "hold" | "holds" => Ok(Self::Holds),
+            "request" | "requests" => Ok(Self::Requests),
+            _ => text
+                .parse()
+                .map(Self::Rules)
+                .map_err(|error: String| format!("{error}; or holds, or requests")),
+        }
+    }
+}
+
+/// Arguments of `zonefold get`.
+#[derive(Clone, Debug, Args)]
+pub struct GetArgs {
+    /// What to show: a kind of rules, such as grants, or holds, or requests; all rules if it is left out
+    #[arg(env = "ZONEFOLD_KIND", value_name = "KIND")]
+    pub kind: Option<Resource>,
+    /// The name of one rule
+    #[arg(env = "ZONEFOLD_RULE", value_name = "NAME", requires = "kind")]
+    pub name: Option<RuleName>,
+    /// Write the rules as documents that can be applied again
+    #[arg(long, env = "ZONEFOLD_DOCUMENTS", value_enum)]
+    pub documents: Option<DocumentFormat>,
+    /// Where the broker is, and how the answer is written.
+    #[command(flatten)]
+    pub read: ReadArgs,
+}
+
+/// Runs `zonefold get`; the exit code is 0 if there is anything, else 1.
+///
+/// # Errors
+/// The broker cannot be reached, refuses, or is none; or the answer cannot be written; or an argument is for rules only.
+pub async fn run(args: GetArgs) -> anyhow::Result<ExitCode> {
+    let kind = match args.kind {
+        None => None,
+        Some(Resource::Rules(kind)) => Some(kind),
+        Some(other) => {
+            anyhow::ensure!(
+                args.name.is_none() && args.documents.is_none(),
+                "a name and --documents are for rules: zonefold describe hold shows one hold"
+            );
+            return match other {
+                Resource::Requests => holds::requests(&args.read).await,
+                _ => holds::list(&args.read).await,
+            };
+        }
+    };
+    rules::get(&args.read, kind, args.name.as_ref(), args.documents).await
+}
