@@ -10,7 +10,7 @@ use crate::support::deployment::{Deployment, configuration, sqlite};
 use crate::support::folder::TestFolder;
 use crate::support::manifests::service;
 use crate::support::process::zonefold;
-use crate::support::wait::eventually_equal;
+use crate::support::wait::{eventually, eventually_equal};
 
 const OPERATOR: &str = "zf_operator_of_the_rules_0123456789abcdef";
 const APP: &str = "app.dev.example.com";
@@ -109,6 +109,65 @@ async fn a_name_is_published_from_its_grant_on_and_stays_as_it_is_when_the_grant
     site.remove("dev-east", "app.yaml");
     eventually_equal("the deletion arrives", None, async || aws.answer("dev", APP, "A").await)
         .await;
+    site.finish(&aws).await;
+    emulator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_cluster_loses_all_at_once_is_held_until_a_person_has_looked_at_it() {
+    const HOSTS: usize = 12;
+    let (emulator, aws) = aws::emulated().await;
+    let folder = TestFolder::new();
+    let mut configured = configuration(&folder, &sqlite(&folder), aws.configured());
+    configured["api"] = json!({ "tokens": [
+        { "name": "ann", "role": "operator", "token_sha256": sha256_hex(OPERATOR) },
+    ] });
+    let mut site = Deployment::start(folder, &aws, &configured).await;
+    let host = |number: usize| format!("h{number}.dev.example.com");
+    let services = |numbers: std::ops::Range<usize>| {
+        let service = |number: usize| service(&format!("h{number}"), &host(number), "192.0.2.10");
+        numbers.map(service).collect::<Vec<_>>().join("\n---\n")
+    };
+    site.agent("dev-east", &[("all.yaml", services(0..HOSTS))]).await;
+    site.all_applied("dev-east").await;
+    site.remove("dev-east", "all.yaml");
+    let held = eventually("the deletions are held", async || {
+        let listed = command(&site, &["get", "holds", "--output", "json"]).await;
+        let holds: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap_or_default();
+        let is_all = |hold: &&serde_json::Value| hold["units"] == HOSTS;
+        let found = holds.as_array().and_then(|holds| holds.iter().find(is_all).cloned());
+        found.ok_or_else(|| said(&listed))
+    })
+    .await;
+    assert_eq!((&held["zone_name"], &held["guard"]), (&"dev.example.com".into(), &json!(null)));
+    let digest = &held["digest"].as_str().unwrap()[..12];
+    let described = said(&command(&site, &["describe", "hold", digest]).await);
+    for part in [host(0).as_str(), "192.0.2.10", "nothing", "operators and admins decide"] {
+        assert!(described.contains(part), "{part}: {described}");
+    }
+    assert_eq!(aws.answer("dev", &host(0), "A").await, answer("192.0.2.10"));
+
+    // All else goes on, and what comes back is held no longer.
+    let later = service("later", "later.dev.example.com", "192.0.2.11");
+    site.write("dev-east", "later.yaml", &later);
+    site.applied("dev-east", "later", "A").await;
+    let denied = command(&site, &["deny", digest, "--comment", "a mistake"]).await;
+    assert!(said(&denied).contains("stay held"), "{}", said(&denied));
+
+    let approved = command(&site, &["approve", digest, "--comment", "the shop is closed"]).await;
+    assert!(said(&approved).contains("12 units of dev.example.com may go"), "{}", said(&approved));
+    for number in 0..HOSTS {
+        eventually_equal("it is gone", None, async || {
+            aws.answer("dev", &host(number), "A").await
+        })
+        .await;
+    }
+    let again = command(&site, &["approve", digest]).await;
+    assert!(!again.status.success() && said(&again).contains("there is no hold"));
+    let requests = said(&command(&site, &["get", "requests"]).await);
+    for part in ["approved", "denied", "token ann", "let 12 units of change go in dev.example.com"] {
+        assert!(requests.contains(part), "{part}: {requests}");
+    }
     site.finish(&aws).await;
     emulator.stop().await;
 }
