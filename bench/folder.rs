@@ -6,6 +6,13 @@ use anyhow::Context;
 
 use super::say;
 
+const NO_GUARDS: &str = "\
+apiVersion: zonefold.dev/v1
+kind: Guard
+metadata: { name: \"off\" }
+spec: { enabled: false }
+";
+
 /// A folder that is removed at the end.
 pub struct Folder(PathBuf);
 
@@ -21,6 +28,17 @@ impl Folder {
             format!("the folder {} cannot be made: choose another with --folder", path.display())
         })?;
         Ok(Self(path))
+    }
+
+    /// A folder of rules under which no guard counts: what is measured changes more at once than a guard lets go.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn without_guards(&self) -> anyhow::Result<PathBuf> {
+        let folder = self.0.join("rules");
+        std::fs::create_dir_all(&folder)?;
+        std::fs::write(folder.join("guards.yaml"), NO_GUARDS)?;
+        Ok(folder)
     }
 
     /// Where it is.

@@ -152,6 +152,7 @@ impl Site {
             "environments": self.fleet.environments().iter().map(|name| json!({ "name": name })).collect::<Vec<_>>(),
             "accounts": self.fleet.accounts.iter().map(account).collect::<Vec<_>>(),
             "clusters": self.fleet.clusters.iter().map(cluster).collect::<Vec<_>>(),
+            "rules": [self.folder.without_guards()?],
             "log": { "filter": self.log_filter },
         });
         Ok(write_whole(&self.launch.config, &config.to_string())?)

@@ -237,7 +237,7 @@ impl World {
             external_id,
             &store,
             json!({ "grpc": "127.0.0.1:0", "http": "127.0.0.1:0" }),
-        );
+        )?;
         Ok(Config::parse(&text, "the benchmark's configuration")?)
     }
 
@@ -248,7 +248,7 @@ impl World {
         external_id: &str,
         store: &str,
         listen: serde_json::Value,
-    ) -> String {
+    ) -> anyhow::Result<String> {
         let plenty = json!({ "capacity": PLENTY, "refill_per_second": PLENTY });
         let budget = match pace.profile {
             Some(profile) => json!({ "profile": profile, "reserve_percent": pace.reserve_percent }),
@@ -268,8 +268,9 @@ impl World {
             "environments": [{ "name": "bench" }],
             "accounts": self.accounts.iter().map(account).collect::<Vec<_>>(),
             "clusters": self.clusters.iter().map(|name| json!({ "name": name, "environment": "bench", "max_endpoints": MAX_ENDPOINTS, "max_bytes": MAX_BYTES })).collect::<Vec<_>>(),
+            "rules": [self.folder.without_guards()?],
         });
-        config.to_string()
+        Ok(config.to_string())
     }
 
     /// Starts an emulator alone.
@@ -297,7 +298,7 @@ impl World {
             self.folder.path().join(format!("{name}.yaml")),
             self.folder.path().join(format!("{name}.log")),
         );
-        write_whole(&config, &self.broker_text(pace, EXTERNAL_ID, store, listen))?;
+        write_whole(&config, &self.broker_text(pace, EXTERNAL_ID, store, listen)?)?;
         let environment = vec![
             ("AWS_ENDPOINT_URL", emulator.endpoint_url()),
             ("AWS_ACCESS_KEY_ID", KEY_ID.to_owned()),

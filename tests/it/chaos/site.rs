@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use zonefold::core::ids::AccountId;
 use zonefold::emulator::*;
 
+use crate::support::NO_GUARDS;
 use crate::support::folder::TestFolder;
 use crate::support::foreign::write_foreign;
 use crate::support::network::try_get;
@@ -358,6 +359,7 @@ fn broker_config(store: &str) -> Value {
         "environments": [{ "name": "dev" }],
         "accounts": ACCOUNTS.iter().map(account).collect::<Vec<_>>(),
         "clusters": CLUSTERS.map(|cluster| json!({ "name": cluster, "environment": "dev" })),
+        "rules": [NO_GUARDS],
         "log": { "filter": "info,zonefold=debug" },
     })
 }

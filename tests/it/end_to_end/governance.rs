@@ -119,6 +119,7 @@ async fn what_a_cluster_loses_all_at_once_is_held_until_a_person_has_looked_at_i
     let (emulator, aws) = aws::emulated().await;
     let folder = TestFolder::new();
     let mut configured = configuration(&folder, &sqlite(&folder), aws.configured());
+    configured["rules"] = json!([]);
     configured["api"] = json!({ "tokens": [
         { "name": "ann", "role": "operator", "token_sha256": sha256_hex(OPERATOR) },
     ] });
@@ -157,15 +158,14 @@ async fn what_a_cluster_loses_all_at_once_is_held_until_a_person_has_looked_at_i
     let approved = command(&site, &["approve", digest, "--comment", "the shop is closed"]).await;
     assert!(said(&approved).contains("12 units of dev.example.com may go"), "{}", said(&approved));
     for number in 0..HOSTS {
-        eventually_equal("it is gone", None, async || {
-            aws.answer("dev", &host(number), "A").await
-        })
-        .await;
+        eventually_equal("it is gone", None, async || aws.answer("dev", &host(number), "A").await)
+            .await;
     }
     let again = command(&site, &["approve", digest]).await;
     assert!(!again.status.success() && said(&again).contains("there is no hold"));
     let requests = said(&command(&site, &["get", "requests"]).await);
-    for part in ["approved", "denied", "token ann", "let 12 units of change go in dev.example.com"] {
+    for part in ["approved", "denied", "token ann", "let 12 units of change go in dev.example.com"]
+    {
         assert!(requests.contains(part), "{part}: {requests}");
     }
     site.finish(&aws).await;

@@ -22,6 +22,7 @@ use zonefold::core::ids::{AccountId, ClusterId};
 use zonefold::emulator::*;
 use zonefold::wire::v1;
 
+use crate::support::NO_GUARDS;
 use crate::support::postgres;
 use crate::support::world::{KEY, SECRET, TOKEN, name, temporary};
 
@@ -154,6 +155,7 @@ impl ReplicaSite {
             "environments": [{ "name": "dev" }, { "name": "prod" }],
             "accounts": [account(DEV, "dev"), account(PROD, "prod")],
             "clusters": [{ "name": "east", "environment": "dev" }, { "name": "west", "environment": "prod" }],
+            "rules": [NO_GUARDS],
         });
         Config::parse(&text.to_string(), "broker.yaml").unwrap()
     }

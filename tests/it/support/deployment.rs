@@ -49,6 +49,7 @@ pub struct Deployment {
 }
 
 /// The broker's configuration: an account for each environment of the AWS, and the clusters dev-east, dev-west and prod-east.
+/// Without guards: most tests are about something else.
 pub fn configuration(folder: &TestFolder, store: &str, accounts: Value) -> Value {
     let token_file = folder.write("token", TOKEN);
     let clusters = ["dev-east", "dev-west", "prod-east"]
@@ -60,6 +61,7 @@ pub fn configuration(folder: &TestFolder, store: &str, accounts: Value) -> Value
         "environments": [{ "name": "dev" }, { "name": "prod" }],
         "accounts": accounts,
         "clusters": clusters,
+        "rules": [NO_GUARDS],
         "log": { "filter": LOG_FILTER },
     })
 }

@@ -19,3 +19,6 @@ pub mod tap;
 pub mod wait;
 pub mod witness;
 pub mod world;
+
+/// A folder of rules under which no guard counts, for tests that are about something else.
+pub const NO_GUARDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rules/no-guards");

@@ -145,6 +145,7 @@ pub fn broker_config(plan: &Plan, data: &Path) -> serde_json::Value {
         "listen": { "grpc": "127.0.0.1:0", "http": "127.0.0.1:0" },
         "agents": { "token": TOKEN },
         "environments": [{ "name": "dev" }],
+        "rules": [NO_GUARDS],
         "accounts": [{
             "id": ACCOUNT, "name": "dev-dns", "environment": "dev",
             "role_arn": format!("arn:aws:iam::{ACCOUNT}:role/zonefold"), "external_id": "right",
