@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
+use super::NO_GUARDS;
 use super::aws::Aws;
 use super::folder::{TestFolder, write_whole};
 use super::network::{get_json, try_get};

@@ -27,6 +27,8 @@ use zonefold::core::dns::record::RawRecordSet;
 use zonefold::core::ids::{AccountId, ClusterId, ZoneId};
 use zonefold::emulator::*;
 
+use super::NO_GUARDS;
+
 /// The one account.
 pub const ACCOUNT: &str = "111111111111";
 /// The account of the broker's own user.
