@@ -13,8 +13,8 @@ fn reasons(world: &World, owner: &str) -> Vec<&'static str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_would_never_be_answered_is_kept_out_and_told() {
-    World::run(Plan::default(), async |world| {
-        world.foreign_write(ChangeAction::Create, "ext.example.com", "NS", &["ns.example.net"]);
+    let others = vec![("ext.example.com", "NS", "ns.example.net")];
+    World::run(Plan { others, ..Plan::default() }, async |world| {
         let east = world.cluster("east").await;
         east.wants(
             "all",

@@ -385,6 +385,43 @@ fn i07_what_somebody_else_took_away_before_is_no_gap_of_ours() {
 }
 
 #[test]
+fn i07_what_waits_for_a_record_of_ours_that_somebody_else_took_away_is_no_gap() {
+    for taken_away in [true, false] {
+        let (mut story, web) = published();
+        let mut weighted = wish("w", "www", &["192.0.2.8"]);
+        weighted.key.set_identifier = "s0".into();
+        weighted.properties.insert("aws/weight".into(), "10".into());
+        story.wants("east", 1, &weighted);
+        let (mut six, mut there) =
+            (wish("six", "www", &["2001:db8::1"]), set("www", &["2001:db8::1"]));
+        six.key.record_type = "AAAA".into();
+        there.rtype = "AAAA".into();
+        story.wants("east", 1, &six);
+        story.publishes(2, "east", &six, &[(None, Some(there.clone()))]);
+        let simple = set("www", &["192.0.2.1", "192.0.2.2"]);
+        if taken_away {
+            story.others_write(Some(&simple), None);
+        } else {
+            story.sees_gone("east", &web);
+            story.removes("east", 1, &web);
+            story.publishes(3, "east", &web, &[(Some(simple), None)]);
+        }
+        story.pass_ms(60_000);
+        story.sees_gone("east", &six);
+        story.removes("east", 1, &six);
+        story.publishes(4, "east", &six, &[(Some(there), None)]);
+        if taken_away {
+            story.keeps_to(HandoverWithoutGap);
+        } else {
+            story.breaks(
+                HandoverWithoutGap,
+                "east: www.example.com A from dnsendpoint/default/w [s0]",
+            );
+        }
+    }
+}
+
+#[test]
 fn i07_what_waits_for_a_record_of_others_that_is_gone_is_no_gap_until_we_have_looked() {
     for has_looked in [false, true] {
         let mut story = Story::new();

@@ -44,6 +44,8 @@ pub struct Plan {
     pub limits: LimitsConfig,
     pub zones: Vec<&'static str>,
     pub clusters: Vec<&'static str>,
+    /// Owner, type and value of what another writer made before the broker starts, so that its first listing shows it.
+    pub others: Vec<(&'static str, &'static str, &'static str)>,
     /// `max_endpoints` of each cluster.
     pub max_endpoints: usize,
     /// Between two heartbeats of an agent.
@@ -67,6 +69,7 @@ impl Default for Plan {
             limits: LimitsConfig::of(LimitsProfile::Published2026),
             zones: vec!["example.com"],
             clusters: vec!["east", "west"],
+            others: vec![],
             max_endpoints: 50_000,
             heartbeat: Limits::default().heartbeat,
             policy: "sync",
@@ -175,6 +178,9 @@ impl World {
     pub async fn start(plan: Plan) -> Self {
         let emulator = Emulator::start(emulator_config(&plan)).await.unwrap();
         let mut world = Self { emulator, data: temporary("world"), plan, broker: None };
+        for (owner, rtype, value) in &world.plan.others {
+            world.foreign_write(ChangeAction::Create, owner, rtype, &[value]);
+        }
         world.start_broker().await;
         world
     }

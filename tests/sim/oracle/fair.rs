@@ -173,7 +173,7 @@ impl<'a> Reading<'a> {
             *of == zone.id && wish.is_for(key) && *values == wish.values_in(&zone.id)
         });
         let is_alone = self.stored.at(&wish.name).all(|(other, _)| *other == place);
-        let is_ours = self.owners.at(&zone.id, &wish.name).all(|owner| owner == Owner::Us);
+        let is_ours = self.owners.at(&zone.id, &wish.name).all(|(_, owner)| owner == Owner::Us);
         if is_alone
             && !stands
             && is_ours

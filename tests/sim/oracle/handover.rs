@@ -148,7 +148,8 @@ impl<'a> Reading<'a> {
     }
 
     /// Whether an endpoint is still wanted, and no other writer took its record set away, or what was in its way: that name stopped to
-    /// resolve before us, or could have begun to, and a broker that has not looked since cannot know.
+    /// resolve before us, or could have begun to, and a broker that has not looked since cannot know. A set of ours may be in the way
+    /// of another one too, that came later and waits.
     fn is_owed(&self, heir: &(ClusterId, EndpointKey), zone: &ZoneId) -> bool {
         self.stored.get(heir).and_then(|row| model::wish(&row.endpoint)).is_some_and(|wish| {
             wish.keys().all(|(rtype, set_identifier)| {
@@ -161,7 +162,11 @@ impl<'a> Reading<'a> {
                 };
                 let waits_for_nothing =
                     self.unseen.keys().any(|(of, other)| of == zone && is_in_the_way(other));
-                self.owners.of(zone, &key) != Some(Owner::UsChanged) && !waits_for_nothing
+                let was_taken_away = self
+                    .owners
+                    .at(zone, &key.name)
+                    .any(|(other, owner)| owner == Owner::UsChanged && is_in_the_way(other));
+                !was_taken_away && !waits_for_nothing
             })
         })
     }

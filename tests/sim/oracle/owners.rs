@@ -74,12 +74,12 @@ impl Owners {
         self.0.get(&(zone.clone(), key.clone())).copied()
     }
 
-    /// The owners, or last owners, of the sets at a name.
-    pub fn at(&self, zone: &ZoneId, name: &DnsName) -> impl Iterator<Item = Owner> {
+    /// The sets at a name with their owners, or last owners.
+    pub fn at(&self, zone: &ZoneId, name: &DnsName) -> impl Iterator<Item = (&RecordKey, Owner)> {
         self.0
             .iter()
             .filter(move |((of, key), _)| of == zone && key.name == *name)
-            .map(|(_, owner)| *owner)
+            .map(|((_, key), owner)| (key, *owner))
     }
 
     /// Takes in a batch.

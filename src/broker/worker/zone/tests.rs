@@ -53,15 +53,7 @@ fn send_for(
     if units.is_empty() {
         return None;
     }
-    let batch = Batch {
-        id: BatchId(uuid::Uuid::from_u128(7)),
-        account: zone_context().placement.account,
-        zone: zone_context().placement.zone,
-        planned_at: NOW,
-        stamp: BatchStamp::default(),
-        wire: fold::wire_order(&units),
-        units,
-    };
+    let batch = batch(7, units);
     let claims = state.claims_for(&batch);
     state.claims_kept(&claims);
     let (writes, releases) = state.applied(&batch, Some("C1"), 1, NOW);
@@ -222,16 +214,7 @@ fn what_a_lost_call_of_ours_made_late_is_ours() {
     let mut state = state();
     let www = name("www.example.com");
     wants(&mut state, "east", 1, "192.0.2.1");
-    let units = state.units(&www, NOW);
-    let batch = Batch {
-        id: BatchId(uuid::Uuid::from_u128(9)),
-        account: zone_context().placement.account,
-        zone: zone_context().placement.zone,
-        planned_at: NOW,
-        stamp: BatchStamp::default(),
-        wire: fold::wire_order(&units),
-        units,
-    };
+    let batch = batch(9, state.units(&www, NOW));
     state.may_come_late(&batch, NOW);
     state.compare(&page(vec![raw("192.0.2.1")]), NOW);
     assert_eq!(state.records(None, 1)[0].1.owner.as_ref().map(|owner| owner.batch), Some(batch.id));
@@ -246,11 +229,15 @@ fn what_a_lost_call_of_ours_made_late_is_ours() {
     }
 }
 
-/// A batch of one change whose answer was lost.
-fn lost(number: u128, before: Option<RawRecordSet>, after: Option<RawRecordSet>) -> Batch {
+/// A wanted change of east's.
+fn change(before: Option<RawRecordSet>, after: Option<RawRecordSet>) -> Change {
     let cause = Cause { motive: Motive::Wanted, cluster: cluster("east"), endpoints: vec![] };
     let key = before.as_ref().or(after.as_ref()).unwrap().key().unwrap();
-    let units = vec![Unit { changes: vec![Change { key, before, after, cause }] }];
+    Change { key, before, after, cause }
+}
+
+/// A batch of the zone.
+fn batch(number: u128, units: Vec<Unit>) -> Batch {
     Batch {
         id: BatchId(uuid::Uuid::from_u128(number)),
         account: zone_context().placement.account,
@@ -260,6 +247,11 @@ fn lost(number: u128, before: Option<RawRecordSet>, after: Option<RawRecordSet>)
         wire: fold::wire_order(&units),
         units,
     }
+}
+
+/// A batch of one change whose answer was lost.
+fn lost(number: u128, before: Option<RawRecordSet>, after: Option<RawRecordSet>) -> Batch {
+    batch(number, vec![Unit { changes: vec![change(before, after)] }])
 }
 
 #[test]
@@ -301,12 +293,6 @@ fn what_a_lost_call_of_ours_deletes_late_is_no_drift() {
         values: vec!["2001:db8::1".into()],
         ..raw("192.0.2.1")
     };
-    let change = |before: Option<RawRecordSet>, after: Option<RawRecordSet>| Change {
-        key: before.as_ref().or(after.as_ref()).unwrap().key().unwrap(),
-        before,
-        after,
-        cause: Cause { motive: Motive::Wanted, cluster: cluster("east"), endpoints: vec![] },
-    };
     let deletion = || change(Some(raw("192.0.2.1")), None);
     for (changes, there, is_ours) in [
         (vec![deletion()], vec![], true),
@@ -320,17 +306,7 @@ fn what_a_lost_call_of_ours_deletes_late_is_no_drift() {
         let mut state = state();
         wants(&mut state, "east", 1, "192.0.2.1");
         send(&mut state);
-        let units = vec![Unit { changes }];
-        let lost = Batch {
-            id: BatchId(uuid::Uuid::from_u128(9)),
-            account: zone_context().placement.account,
-            zone: zone_context().placement.zone,
-            planned_at: NOW,
-            stamp: BatchStamp::default(),
-            wire: vec![],
-            units,
-        };
-        state.may_come_late(&lost, NOW);
+        state.may_come_late(&batch(9, vec![Unit { changes }]), NOW);
         let diff = state.compare(&page(there), NOW);
         assert_eq!(diff.drifted.is_empty(), is_ours);
         let makes_it_anew = state
@@ -349,27 +325,7 @@ fn what_somebody_changed_after_a_lost_call_made_it_late_is_ours_where_the_rest_o
         name: format!("{host}.example.com.").into(),
         ..raw(target)
     };
-    let creates = |host: &str| {
-        let after = set(host, "192.0.2.1");
-        let cause = Cause { motive: Motive::Wanted, cluster: cluster("east"), endpoints: vec![] };
-        Unit {
-            changes: vec![Change {
-                key: after.key().unwrap(),
-                before: None,
-                after: Some(after),
-                cause,
-            }],
-        }
-    };
-    let batch = |number: u128, units: Vec<Unit>| Batch {
-        id: BatchId(uuid::Uuid::from_u128(number)),
-        account: zone_context().placement.account,
-        zone: zone_context().placement.zone,
-        planned_at: NOW,
-        stamp: BatchStamp::default(),
-        wire: fold::wire_order(&units),
-        units,
-    };
+    let creates = |host: &str| Unit { changes: vec![change(None, Some(set(host, "192.0.2.1")))] };
     let (both, theirs) = (batch(9, vec![creates("a"), creates("b")]), set("b", "192.0.2.66"));
     let seen = |state: &ZoneState| {
         let observed = state.observed(&theirs.key().unwrap()).unwrap();
