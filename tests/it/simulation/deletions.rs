@@ -1,5 +1,7 @@
 //! Durability (1), silence (2), foreign records (3), compare-and-swap (4) and hand-overs (7).
 
+use zonefold::core::dns::record::RawRecordSet;
+use zonefold::core::endpoint::Endpoint;
 use zonefold::core::invariants::Invariant::*;
 use zonefold::core::planning::policy::{AdoptPolicy, DriftPolicy};
 use zonefold::emulator::{ChangeAction, Origin};
@@ -8,7 +10,7 @@ use super::history::*;
 use super::story::{BROKER, Story, agent, applied, set, wish};
 
 /// East wants www and has it: two addresses.
-fn published() -> (Story, zonefold::core::endpoint::Endpoint) {
+fn published() -> (Story, Endpoint) {
     let mut story = Story::new();
     let web = wish("web", "www", &["192.0.2.1", "192.0.2.2"]);
     story.starts("east");
@@ -17,6 +19,22 @@ fn published() -> (Story, zonefold::core::endpoint::Endpoint) {
     story.wants("east", 1, &web);
     story.publishes(1, "east", &web, &[(None, Some(set("www", &["192.0.2.1", "192.0.2.2"])))]);
     (story, web)
+}
+
+/// An IPv6 address that another object wants at the same name, and its record set.
+fn six() -> (Endpoint, RawRecordSet) {
+    let (mut six, mut there) = (wish("six", "www", &["2001:db8::1"]), set("www", &["2001:db8::1"]));
+    six.key.record_type = "AAAA".into();
+    there.rtype = "AAAA".into();
+    (six, there)
+}
+
+/// A weighted set that another object wants at the same name.
+fn weighted(set_identifier: &str) -> Endpoint {
+    let mut weighted = wish(set_identifier, "www", &["192.0.2.8"]);
+    weighted.key.set_identifier = set_identifier.into();
+    weighted.properties.insert("aws/weight".into(), "10".into());
+    weighted
 }
 
 trait SoFar {
@@ -35,7 +53,7 @@ impl SoFar for Story {
     }
 }
 
-fn put(endpoint: &zonefold::core::endpoint::Endpoint) -> Op {
+fn put(endpoint: &Endpoint) -> Op {
     Op::Put { endpoint: endpoint.clone(), version: endpoint.version() }
 }
 
@@ -360,10 +378,7 @@ fn i07_an_heir_that_nobody_could_know_of_yet_is_no_gap() {
 fn i07_what_somebody_else_took_away_before_is_no_gap_of_ours() {
     for taken_away in [true, false] {
         let (mut story, web) = published();
-        let (mut six, mut there) =
-            (wish("six", "www", &["2001:db8::1"]), set("www", &["2001:db8::1"]));
-        six.key.record_type = "AAAA".into();
-        there.rtype = "AAAA".into();
+        let (six, there) = six();
         story.wants("east", 1, &six);
         if taken_away {
             story.publishes(2, "east", &six, &[(None, Some(there.clone()))]);
@@ -388,14 +403,8 @@ fn i07_what_somebody_else_took_away_before_is_no_gap_of_ours() {
 fn i07_what_waits_for_a_record_of_ours_that_somebody_else_took_away_is_no_gap() {
     for taken_away in [true, false] {
         let (mut story, web) = published();
-        let mut weighted = wish("w", "www", &["192.0.2.8"]);
-        weighted.key.set_identifier = "s0".into();
-        weighted.properties.insert("aws/weight".into(), "10".into());
-        story.wants("east", 1, &weighted);
-        let (mut six, mut there) =
-            (wish("six", "www", &["2001:db8::1"]), set("www", &["2001:db8::1"]));
-        six.key.record_type = "AAAA".into();
-        there.rtype = "AAAA".into();
+        story.wants("east", 1, &weighted("s0"));
+        let (six, there) = six();
         story.wants("east", 1, &six);
         story.publishes(2, "east", &six, &[(None, Some(there.clone()))]);
         let simple = set("www", &["192.0.2.1", "192.0.2.2"]);
@@ -415,10 +424,30 @@ fn i07_what_waits_for_a_record_of_ours_that_somebody_else_took_away_is_no_gap() 
         } else {
             story.breaks(
                 HandoverWithoutGap,
-                "east: www.example.com A from dnsendpoint/default/w [s0]",
+                "east: www.example.com A from dnsendpoint/default/s0 [s0]",
             );
         }
     }
+}
+
+#[test]
+fn i07_a_weighted_set_does_not_wait_for_another_one_that_somebody_else_took_away() {
+    let mut story = Story::new();
+    story.opens("east", 1);
+    let there = |set_identifier: &str| RawRecordSet {
+        set_identifier: Some(set_identifier.into()),
+        weight: Some(10),
+        ..set("www", &["192.0.2.8"])
+    };
+    for (number, set_identifier) in [(1, "s0"), (2, "s1")] {
+        let wanted = weighted(set_identifier);
+        story.wants("east", 1, &wanted);
+        story.publishes(number, "east", &wanted, &[(None, Some(there(set_identifier)))]);
+    }
+    story.others_write(Some(&there("s1")), None);
+    story.pass_ms(60_000);
+    story.publishes(3, "east", &weighted("s0"), &[(Some(there("s0")), None)]);
+    story.breaks(HandoverWithoutGap, "east: www.example.com A from dnsendpoint/default/s0 [s0]");
 }
 
 #[test]
@@ -429,10 +458,7 @@ fn i07_what_waits_for_a_record_of_others_that_is_gone_is_no_gap_until_we_have_lo
         story.others_write(None, Some(&theirs));
         story.opens("east", 1);
         story.wants("east", 1, &wish("web", "www", &["192.0.2.1"]));
-        let (mut six, mut there) =
-            (wish("six", "www", &["2001:db8::1"]), set("www", &["2001:db8::1"]));
-        six.key.record_type = "AAAA".into();
-        there.rtype = "AAAA".into();
+        let (six, there) = six();
         story.wants("east", 1, &six);
         story.publishes(1, "east", &six, &[(None, Some(there.clone()))]);
         story.pass_ms(60_000);

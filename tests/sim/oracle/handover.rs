@@ -162,10 +162,16 @@ impl<'a> Reading<'a> {
                 };
                 let waits_for_nothing =
                     self.unseen.keys().any(|(of, other)| of == zone && is_in_the_way(other));
-                let was_taken_away = self
-                    .owners
-                    .at(zone, &key.name)
-                    .any(|(other, owner)| owner == Owner::UsChanged && is_in_the_way(other));
+                // Sets of one policy stand beside each other, and none waits for another.
+                let is_beside = |other: &RecordKey| {
+                    *other != key
+                        && other.rtype == key.rtype
+                        && other.set_identifier.is_some()
+                        && key.set_identifier.is_some()
+                };
+                let was_taken_away = self.owners.at(zone, &key.name).any(|(other, owner)| {
+                    owner == Owner::UsChanged && is_in_the_way(other) && !is_beside(other)
+                });
                 !was_taken_away && !waits_for_nothing
             })
         })
