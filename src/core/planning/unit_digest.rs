@@ -3,9 +3,6 @@
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use sha2::{Digest as _, Sha256};
-
-use super::change::Unit;
 
 /// A hash of what a unit does: record keys, what is there before and after. It survives restarts and releases, since it is taken over
 /// the form that the journal keeps; why the unit is there has no part in it.
@@ -13,26 +10,6 @@ use super::change::Unit;
 pub struct UnitDigest(pub [u8; 32]);
 
 impl UnitDigest {
-    /// Of a unit. The order of its changes does not matter.
-    pub fn of(unit: &Unit) -> Self {
-        let mut changes: Vec<String> = unit
-            .changes
-            .iter()
-            .map(|change| {
-                serde_json::json!({ "key": change.key, "before": change.before, "after": change.after })
-                    .to_string()
-            })
-            .collect();
-        changes.sort();
-        let mut hasher = Sha256::new();
-        hasher.update(b"zonefold.v1.unit");
-        for change in changes {
-            hasher.update((change.len() as u64).to_be_bytes());
-            hasher.update(change);
-        }
-        Self(hasher.finalize().into())
-    }
-
     /// Reads the 64 hexadecimal digits; `None` if they are none.
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text.as_bytes();
@@ -85,7 +62,7 @@ impl<'de> Deserialize<'de> for UnitDigest {
 mod tests {
     use super::*;
     use crate::core::dns::record::{RawRecordSet, RecordKey, RecordType};
-    use crate::core::planning::change::{Cause, Change, Motive};
+    use crate::core::planning::change::{Cause, Change, Motive, Unit};
     use crate::core::testkit::{cluster, name};
 
     fn change(host: &str, value: &str) -> Change {
@@ -106,7 +83,7 @@ mod tests {
     fn a_digest_is_of_what_a_unit_does_and_of_nothing_else() {
         let (a, b) = (change("a.example.com", "192.0.2.1"), change("b.example.com", "192.0.2.2"));
         let digest = |changes: &[&Change]| {
-            UnitDigest::of(&Unit { changes: changes.iter().map(|c| (*c).clone()).collect() })
+            Unit { changes: changes.iter().map(|c| (*c).clone()).collect() }.digest()
         };
         let both = digest(&[&a, &b]);
         assert_eq!(both, digest(&[&b, &a]));

@@ -104,7 +104,7 @@ fn known_done(history: &History) -> BTreeSet<BatchId> {
 fn deletions(batch: &Batch, let_go: &BTreeSet<UnitDigest>) -> u64 {
     let mut by_name: BTreeMap<&DnsName, i64> = BTreeMap::new();
     let counted = batch.units.iter().filter(|unit| {
-        let digest = UnitDigest::of(unit);
+        let digest = unit.digest();
         !(batch.stamp.released.contains(&digest) && let_go.contains(&digest))
     });
     for change in counted.flat_map(|unit| &unit.changes) {

@@ -68,7 +68,7 @@ impl HeldNames {
                 HeldBack::Reviewed(guard) => (guard.clone(), None, None),
                 HeldBack::Refused(_) | HeldBack::Frozen(_) => return None,
             };
-            let digest = UnitDigest::of(unit);
+            let digest = unit.digest();
             let since = before.iter().find(|old| old.digest == digest).map_or(now, |old| old.since);
             Some(HeldUnit { digest, reason: HoldReason { guard, scope }, what, since })
         };
@@ -114,6 +114,6 @@ impl ZoneState {
         let held = held_back
             .into_iter()
             .filter(|(_, why)| matches!(why, HeldBack::Guarded { .. } | HeldBack::Reviewed(_)));
-        held.map(|(unit, _)| (UnitDigest::of(unit), unit.clone())).collect()
+        held.map(|(unit, _)| (unit.digest(), unit.clone())).collect()
     }
 }
