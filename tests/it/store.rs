@@ -10,6 +10,7 @@ mod leases;
 mod model;
 mod network;
 mod opening;
+mod requests;
 mod retention;
 mod rules;
 mod sessions;
