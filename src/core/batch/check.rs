@@ -139,7 +139,7 @@ impl Reader<'_> {
         let (batch, zone) = (self.batch, self.zone);
         let mut unspoken = batch.stamp.released.clone();
         for unit in &batch.units {
-            let digest = unit.digest();
+            let digest = unit.digest(&batch.zone);
             if unspoken.remove(&digest) && guarded.approvals.speak_of(&digest) {
                 continue;
             }

@@ -73,8 +73,9 @@ impl Unit {
         written.or(self.changes.first()).map(|change| &change.cause.cluster)
     }
 
-    /// What the unit is known by while people decide about it. The order of its changes does not matter.
-    pub fn digest(&self) -> UnitDigest {
+    /// What the unit is known by in a zone while people decide about it: two zones may have the same names, and the word for one
+    /// of them is none for the other. The order of its changes does not matter.
+    pub fn digest(&self, zone: &ZoneId) -> UnitDigest {
         let mut changes: Vec<String> = self
             .changes
             .iter()
@@ -86,6 +87,8 @@ impl Unit {
         changes.sort();
         let mut hasher = Sha256::new();
         hasher.update(b"zonefold.v1.unit");
+        hasher.update((zone.as_str().len() as u64).to_be_bytes());
+        hasher.update(zone.as_str());
         for change in changes {
             hasher.update((change.len() as u64).to_be_bytes());
             hasher.update(change);

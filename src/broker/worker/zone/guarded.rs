@@ -43,7 +43,7 @@ impl ZoneState {
         BatchStamp {
             rules: self.context.governance.number(),
             counted: counted.collect(),
-            released: released.map(Unit::digest).collect(),
+            released: released.map(|unit| self.digest_of(unit)).collect(),
         }
     }
 
@@ -54,7 +54,7 @@ impl ZoneState {
             return false;
         }
         let frozen = |since| self.frozen_since(unit, since, now);
-        approvals.allow(&unit.digest(), now, frozen)
+        approvals.allow(&self.digest_of(unit), now, frozen)
     }
 
     /// What holds each of the units of a name, of guards alone.
