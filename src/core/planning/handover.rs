@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use super::claims::Entrants;
 use super::decision::NameDecision;
+use super::entrants::Entrants;
 use super::sharing::join_values;
 use crate::core::dns::record::{RecordKey, RecordType};
 use crate::core::governance::handover::{Handover, Passage};
@@ -114,3 +114,7 @@ fn with_both(mut decision: NameDecision, would: NameDecision) -> NameDecision {
     }
     decision
 }
+
+#[cfg(test)]
+#[path = "handover_tests.rs"]
+mod tests;

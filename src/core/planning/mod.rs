@@ -12,6 +12,7 @@ pub mod counting;
 pub mod decision;
 mod display;
 mod entitled;
+mod entrants;
 mod handover;
 mod loops;
 mod merge;
