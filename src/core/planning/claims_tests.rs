@@ -5,7 +5,7 @@ use crate::core::dns::name::DnsName;
 use crate::core::dns::record::{RecordData, RecordKey, RecordType};
 use crate::core::endpoint::Endpoint;
 use crate::core::endpoint::parsed::parse_endpoint;
-use crate::core::endpoint::verdict::VerdictState;
+use crate::core::endpoint::verdict::{Reason, VerdictState};
 use crate::core::ids::BatchId;
 use crate::core::planning::decision::Retained;
 use crate::core::planning::observed::{Observed, Ownership};
