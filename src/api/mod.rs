@@ -14,7 +14,10 @@
 //! The description of all of it is made from the handlers and served at `/api/v1/openapi.json`.
 
 pub mod accounts;
+pub mod audit;
 pub mod authority;
+pub mod batches;
+pub mod caller;
 pub mod changes;
 pub mod clusters;
 pub mod endpoints;
@@ -23,6 +26,7 @@ pub mod health;
 pub mod holds;
 mod layers;
 pub mod names;
+
 pub mod page;
 pub mod peers;
 pub mod problem;
@@ -79,6 +83,7 @@ pub struct ApiState {
         (name = "rules", description = "Who owns which name, and who may publish it"),
         (name = "holds", description = "What waits for the word of people, and the words that were given"),
         (name = "changes", description = "The journal: each change with its time, its cause and the answer of AWS"),
+        (name = "audit", description = "Who decided what, when, from where and why"),
         (name = "operation", description = "Health and metrics")
     )
 )]
@@ -110,6 +115,9 @@ fn described() -> OpenApiRouter<ApiState> {
         .routes(routes!(records::list))
         .routes(routes!(endpoints::list))
         .routes(routes!(changes::list))
+        .routes(routes!(batches::get))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::chain))
         .routes(routes!(rules::list, rules::post))
         .routes(routes!(rules::set))
         .routes(routes!(rules::get))

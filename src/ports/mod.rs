@@ -1,14 +1,20 @@
 //! The broker's dependencies as traits: a store, Route 53, a clock, callers. Adapters implement them; nothing here does IO.
 
+mod audit;
 mod callers;
 mod dns;
+mod history;
+mod notices;
 mod replicas;
 mod requests;
 mod rules;
 mod store;
 
+pub use audit::*;
 pub use callers::*;
 pub use dns::*;
+pub use history::*;
+pub use notices::*;
 pub use replicas::*;
 pub use requests::*;
 pub use rules::*;

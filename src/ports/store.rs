@@ -8,6 +8,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use super::audit::AuditTrail;
+use super::history::History;
+use super::notices::Notices;
 use super::replicas::{Feed, Leases, ReplicaId, Tenure};
 use super::requests::Requests;
 use super::rules::RuleSets;
@@ -433,7 +436,9 @@ pub struct CountedRow {
 
 /// The broker's durable state; see the module's page.
 #[async_trait]
-pub trait Store: Leases + Feed + RuleSets + Requests + Send + Sync {
+pub trait Store:
+    Leases + Feed + RuleSets + Requests + AuditTrail + History + Notices + Send + Sync
+{
     /// The same store, whose ingest and zones are announced to the other replicas as this one's news.
     fn of_replica(&self, replica: ReplicaId) -> Arc<dyn Store>;
 

@@ -14,12 +14,15 @@
 //! * **The journal** ([`journal`]) is append-only, which triggers enforce, and hash-chained for each account. The tables
 //!   `batches` and `changes` are made from it in the same transaction, to be queried. Old entries are cut from its front
 //!   ([`retention`]), and the chain says so.
+//! * **The audit** ([`audit`]) is one chain of the same kind for the whole store; what it tells of is written in the same
+//!   transaction.
 //! * **Several replicas** on one PostgreSQL: [`leases`] says which of them manages which account, and fences the writes of one
 //!   whose lease has passed on; [`feed`] tells each what the others stored, and [`listener`] wakes it.
 //! * **Durability**: SQLite syncs its log at each commit, PostgreSQL is refused when `synchronous_commit` is off.
 //!
 //! Times are milliseconds; names of clusters and ids of zones are numbers inside the database.
 
+mod audit;
 mod changes;
 mod clock;
 mod codec;
@@ -27,6 +30,7 @@ mod endpoints;
 mod error;
 mod feed;
 mod governed;
+mod history;
 mod ingest;
 mod journal;
 mod lane;
@@ -34,6 +38,7 @@ mod leases;
 mod listener;
 mod migrate;
 mod names;
+mod notices;
 pub mod offline;
 mod placements;
 mod placing;

@@ -1,6 +1,7 @@
 //! Rules, requests and approvals in the store of a run.
 
 use async_trait::async_trait;
+use zonefold::core::audit::AuditEntry;
 use zonefold::core::governance::ruleset::RulesDigest;
 use zonefold::core::release::request::ReleaseRequest;
 use zonefold::core::time::Timestamp;
@@ -86,12 +87,19 @@ impl RuleSets for MemoryStore {
         .await
     }
 
-    async fn accept_rules(&self, set: &RuleSetRow) -> Result<bool, StoreError> {
+    async fn accept_rules(&self, set: &RuleSetRow, _: &[AuditEntry]) -> Result<bool, StoreError> {
         let (set, origin) = (set.clone(), self.origin.filter(|_| self.database.0.shared));
         self.write("accept_rules", move |tables, now, _| Ok(tables.accept_rules(origin, &set, now)))
             .await
     }
 }
+
+/// What the audit says decides nothing, so a run keeps none.
+impl AuditTrail for MemoryStore {}
+
+impl History for MemoryStore {}
+
+impl Notices for MemoryStore {}
 
 #[async_trait]
 impl Requests for MemoryStore {
@@ -107,6 +115,7 @@ impl Requests for MemoryStore {
         &self,
         request: &ReleaseRequest,
         released: &[ApprovalRow],
+        _: &[AuditEntry],
     ) -> Result<bool, StoreError> {
         let (request, released) = (request.clone(), released.to_vec());
         let origin = self.origin.filter(|_| self.database.0.shared);

@@ -15,6 +15,7 @@ use crate::broker::metrics::BrokerMetrics;
 use crate::broker::rules::RulesInForce;
 use crate::broker::status::feedback::Feedback;
 use crate::broker::worker::{AccountSettings, AccountView, Discovered, Gate, Worker, WorkerParts};
+use crate::core::audit::AuditEntry;
 use crate::core::dns::record::{RawRecordSet, RecordKey};
 use crate::core::endpoint::Endpoint;
 use crate::core::endpoint::packed::{PackedEndpoint, PackedRecord};
@@ -104,10 +105,16 @@ impl RuleSets for TestStore {
     async fn files_were_accepted(&self, _: RulesDigest) -> Result<bool, StoreError> {
         Ok(false)
     }
-    async fn accept_rules(&self, _: &RuleSetRow) -> Result<bool, StoreError> {
+    async fn accept_rules(&self, _: &RuleSetRow, _: &[AuditEntry]) -> Result<bool, StoreError> {
         Ok(true)
     }
 }
+
+impl AuditTrail for TestStore {}
+
+impl History for TestStore {}
+
+impl Notices for TestStore {}
 
 #[async_trait]
 impl Requests for TestStore {
@@ -121,6 +128,7 @@ impl Requests for TestStore {
         &self,
         _: &ReleaseRequest,
         _: &[ApprovalRow],
+        _: &[AuditEntry],
     ) -> Result<bool, StoreError> {
         Ok(true)
     }
