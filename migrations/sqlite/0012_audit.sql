@@ -94,6 +94,12 @@ create index notices_by_state on notices (state, seq);
 -- The last entry of the audit of which subscribers were told.
 insert into counters (name, value) values ('noticed', 0);
 
+-- When each cluster was last connected to a replica.
+create table cluster_presence (
+    present_at integer not null,
+    cluster    text primary key not null
+) strict;
+
 -- What the database was when it was written last: another one was restored from a copy.
 create table store_identity (
     id       integer primary key check (id = 1),

@@ -26,6 +26,7 @@ pub mod health;
 pub mod holds;
 mod layers;
 pub mod names;
+pub mod notifications;
 
 pub mod page;
 pub mod peers;
@@ -118,6 +119,8 @@ fn described() -> OpenApiRouter<ApiState> {
         .routes(routes!(batches::get))
         .routes(routes!(audit::list))
         .routes(routes!(audit::chain))
+        .routes(routes!(notifications::list))
+        .routes(routes!(notifications::resend))
         .routes(routes!(rules::list, rules::post))
         .routes(routes!(rules::set))
         .routes(routes!(rules::get))

@@ -3,12 +3,14 @@
 //! Each role is built (`build → Bound`, everything that can fail fails there), then run until a shutdown that drains.
 
 pub mod agent;
+mod audit;
 pub mod broker;
 pub mod dev;
 mod dev_view;
 pub mod emulator;
 pub mod forget;
 mod identities;
+mod notices;
 mod retention;
 mod servers;
 pub mod signal;
@@ -17,6 +19,7 @@ use std::process::ExitCode;
 
 pub use servers::ConnectionLimits;
 
+use crate::cli::audit::AuditCommand;
 use crate::cli::cluster::ClusterCommand;
 use crate::cli::holds::DescribeCommand;
 use crate::cli::{Cli, Command};
@@ -43,6 +46,13 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Describe(DescribeCommand::Hold(args)) => {
                 crate::cli::holds::describe(args).await
             }
+            Command::Describe(DescribeCommand::Batch(args)) => {
+                crate::cli::batch::describe(args).await
+            }
+            Command::Audit(AuditCommand::List(args)) => crate::cli::audit::list(*args).await,
+            Command::Audit(AuditCommand::Export(args)) => crate::cli::audit::export(args).await,
+            Command::Audit(AuditCommand::Verify(args)) => audit::verify(args).await,
+            Command::Resend(args) => crate::cli::notifications::resend(args).await,
             Command::Approve(args) => crate::cli::holds::approve(args).await,
             Command::Deny(args) => crate::cli::holds::deny(args).await,
             Command::Apply(args) => crate::cli::rules::apply(args).await,

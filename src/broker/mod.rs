@@ -18,6 +18,7 @@ mod handle;
 pub mod ingest;
 pub mod lease;
 pub mod metrics;
+pub mod notices;
 pub mod placer;
 pub mod replicas;
 pub mod rules;

@@ -1,9 +1,12 @@
 //! The command line. Every option is also an environment variable `ZONEFOLD_…`.
 
+pub mod audit;
+pub mod batch;
 pub mod client;
 pub mod cluster;
 pub mod get;
 pub mod holds;
+pub mod notifications;
 pub mod output;
 pub mod release;
 pub mod reroute;
@@ -81,6 +84,14 @@ pub enum Command {
         after_help = "Example:\n  zonefold delete grant shop-in-dev-east --reason \"the shop has moved\""
     )]
     Delete(rules::DeleteArgs),
+    /// Who decided what, when, from where and why
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// Send a notification again that could not be delivered
+    #[command(
+        after_help = "Example:\n  zonefold get notifications --state dead\n  zonefold resend 17-oncall"
+    )]
+    Resend(notifications::ResendArgs),
     /// What is done about a cluster without its agent
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),

@@ -44,6 +44,7 @@ mod placements;
 mod placing;
 mod postgres;
 mod precedence;
+mod presence;
 mod requests;
 mod retention;
 mod rules;

@@ -145,7 +145,10 @@ async fn a_name_is_shown_as_it_was(place: Place) {
         .await
         .unwrap();
     let gone = ClaimWrite::Release { zone: zone_id(), name: dns(name) };
-    let last = change(5, "b.example.com", None, Some("192.0.2.9"), "east");
+    let last = Batch {
+        planned_at: Timestamp(390),
+        ..change(5, "b.example.com", None, Some("192.0.2.9"), "east")
+    };
     send(&*store, &last, &[gone], &applied("C5"), 400).await;
     let seen = async |at: i64| {
         let found = store.name_at(&dns(name), Timestamp(at)).await.unwrap();

@@ -101,6 +101,8 @@ impl History for MemoryStore {}
 
 impl Notices for MemoryStore {}
 
+impl Presence for MemoryStore {}
+
 #[async_trait]
 impl Requests for MemoryStore {
     async fn requests(&self, filter: &RequestFilter) -> Result<Vec<ReleaseRequest>, StoreError> {

@@ -116,6 +116,8 @@ impl History for TestStore {}
 
 impl Notices for TestStore {}
 
+impl Presence for TestStore {}
+
 #[async_trait]
 impl Requests for TestStore {
     async fn requests(&self, _: &RequestFilter) -> Result<Vec<ReleaseRequest>, StoreError> {
