@@ -11,6 +11,7 @@ pub mod emulator;
 pub mod forget;
 mod identities;
 mod notices;
+mod restored;
 mod retention;
 mod servers;
 pub mod signal;
@@ -22,6 +23,7 @@ pub use servers::ConnectionLimits;
 use crate::cli::audit::AuditCommand;
 use crate::cli::cluster::ClusterCommand;
 use crate::cli::holds::DescribeCommand;
+use crate::cli::store::StoreCommand;
 use crate::cli::{Cli, Command};
 use crate::core::printable::printable_lines;
 
@@ -52,6 +54,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Audit(AuditCommand::List(args)) => crate::cli::audit::list(*args).await,
             Command::Audit(AuditCommand::Export(args)) => crate::cli::audit::export(args).await,
             Command::Audit(AuditCommand::Verify(args)) => audit::verify(args).await,
+            Command::Store(StoreCommand::Restored(args)) => restored::run(args).await,
             Command::Resend(args) => crate::cli::notifications::resend(args).await,
             Command::Approve(args) => crate::cli::holds::approve(args).await,
             Command::Deny(args) => crate::cli::holds::deny(args).await,

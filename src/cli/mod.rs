@@ -12,6 +12,7 @@ pub mod release;
 pub mod reroute;
 pub mod rules;
 pub mod status;
+pub mod store;
 pub mod token;
 pub mod why;
 
@@ -92,6 +93,9 @@ pub enum Command {
         after_help = "Example:\n  zonefold get notifications --state dead\n  zonefold resend 17-oncall"
     )]
     Resend(notifications::ResendArgs),
+    /// What is done about the broker's store
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// What is done about a cluster without its agent
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),

@@ -13,6 +13,7 @@ mod model;
 mod network;
 mod notices;
 mod opening;
+mod restored;
 mod retention;
 mod rules;
 mod sessions;

@@ -46,6 +46,7 @@ mod postgres;
 mod precedence;
 mod presence;
 mod requests;
+mod restored;
 mod retention;
 mod rules;
 mod sessions;
@@ -69,6 +70,7 @@ use self::listener::Listener;
 use self::names::Numbered;
 use self::postgres::PostgresLanes;
 use self::precedence::Precedence;
+use self::restored::Restored;
 use self::sqlite::SqlitePools;
 use self::transaction::Transaction;
 use self::url::Location;
@@ -122,6 +124,25 @@ impl Default for StoreOptions {
 /// [`StoreError::Unavailable`] when the database cannot be reached or made, [`StoreError::Refused`] when a newer version
 /// wrote it or when it does not keep what it commits. The text names the place, never a password.
 pub async fn open(url: &StoreUrl, options: &StoreOptions) -> Result<Arc<dyn Store>, StoreError> {
+    open_as(url, options, Restored::IfItLooksSo).await
+}
+
+/// Opens a store that was restored from a copy: its epochs and the number of its rules are raised, also if it does not look so.
+///
+/// # Errors
+/// Those of [`open`].
+pub async fn open_restored(
+    url: &StoreUrl,
+    options: &StoreOptions,
+) -> Result<Arc<dyn Store>, StoreError> {
+    open_as(url, options, Restored::Yes).await
+}
+
+async fn open_as(
+    url: &StoreUrl,
+    options: &StoreOptions,
+    restored: Restored,
+) -> Result<Arc<dyn Store>, StoreError> {
     let opened = match &url.0 {
         Location::File(path) => sqlite::open_file(path, options).await.map(Database::Sqlite),
         Location::Memory => sqlite::open_memory(options).await.map(Database::Sqlite),
@@ -138,12 +159,18 @@ pub async fn open(url: &StoreUrl, options: &StoreOptions) -> Result<Arc<dyn Stor
                 placements: names::placements(),
                 precedence: Precedence::default(),
             };
-            Ok(Arc::new(SqlStore {
+            let store = SqlStore {
                 shared: Arc::new(shared),
                 replica: NOBODY,
                 tenure: None,
                 listener: OnceLock::new(),
-            }))
+            };
+            let file = match &url.0 {
+                Location::File(path) => Some(path.as_path()),
+                Location::Memory | Location::Postgres(_) => None,
+            };
+            store.raise_if_restored(file, restored).await?;
+            Ok(Arc::new(store))
         }
         Err(StoreError::Unavailable(reason)) => Err(StoreError::Unavailable(place(reason))),
         Err(StoreError::Corrupt { what, reason }) => {
