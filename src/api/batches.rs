@@ -14,7 +14,6 @@ use super::values::Time;
 use crate::core::dns::name::DnsName;
 use crate::core::ids::{AccountId, BatchId, ZoneId};
 use crate::core::planning::change::Unit;
-use crate::core::planning::unit_digest::UnitDigest;
 use crate::ports::RuleSetRow;
 
 /// One call of ChangeResourceRecordSets, with what led to it.
@@ -125,7 +124,7 @@ pub async fn get(
         released_by.extend(store.request(*request).await?.as_ref().map(RequestInfo::from));
     }
     let unit = |unit: &Unit| {
-        let digest = UnitDigest::of(unit);
+        let digest = unit.digest(&history.zone);
         let stamp = history.batch.as_ref().map(|batch| &batch.stamp);
         BatchUnitInfo {
             digest: digest.to_string(),

@@ -11,12 +11,13 @@ use super::peers::{Asker, Onward};
 use super::problem::{ApiError, Problem};
 use super::request::{Params, identifier};
 use super::values::{RecordSet, Time, drift_or_null, record_types};
-use super::{names, zones};
+use super::zones;
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::{RecordKey, RecordType};
 use crate::core::ids::{BatchId, ClusterId, ZoneId};
 use crate::core::planning::plan::{Drift, Observed};
 use crate::core::time::Timestamp;
+use crate::ports::PastRecord;
 
 /// A record set of a zone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -59,6 +60,22 @@ impl Record {
             owner: owner.map(|owner| owner.cluster.clone()),
             batch: owner.map(|owner| owner.batch).filter(|batch| !batch.0.is_nil()),
             drift: observed.drift,
+        }
+    }
+}
+
+impl Record {
+    /// Shows a record set of ours as we wrote it.
+    pub fn past(past: &PastRecord) -> Self {
+        Self {
+            name: past.key.name.clone(),
+            record_type: past.key.rtype,
+            set_identifier: past.key.set_identifier.as_ref().map(ToString::to_string),
+            set: RecordSet::from(&past.set),
+            ours: true,
+            owner: Some(past.cluster.clone()),
+            batch: Some(past.batch),
+            drift: None,
         }
     }
 }
@@ -125,7 +142,7 @@ async fn page_at(
     let most = u32::try_from(limit.get() + 1).unwrap_or(u32::MAX);
     let (records, whole_since) = store.records_at(zone, at, after.as_ref(), most).await?;
     let page = Page::of_overfull(records, limit, |record| record.key.clone());
-    let items = page.items.iter().map(names::past::record).collect();
+    let items = page.items.iter().map(Record::past).collect();
     let missing = whole_since.filter(|since| at < *since).map(|since| MissingPart {
         replica: None,
         accounts: vec![],

@@ -16,7 +16,7 @@ const SHOWN_DECISIONS: usize = 100;
 
 /// What can be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resource {
+pub enum Readable {
     /// Rules of a kind.
     Rules(KindParam),
     /// What guards hold.
@@ -29,7 +29,7 @@ pub enum Resource {
     Notifications,
 }
 
-impl FromStr for Resource {
+impl FromStr for Readable {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -50,7 +50,7 @@ impl FromStr for Resource {
 pub struct GetArgs {
     /// What to show: a kind of rules, such as grants, or holds, requests, audit, or notifications; all rules if it is left out
     #[arg(env = "ZONEFOLD_KIND", value_name = "KIND")]
-    pub kind: Option<Resource>,
+    pub kind: Option<Readable>,
     /// The name of one rule
     #[arg(env = "ZONEFOLD_RULE", value_name = "NAME", requires = "kind")]
     pub name: Option<RuleName>,
@@ -71,21 +71,21 @@ pub struct GetArgs {
 /// The broker cannot be reached, refuses, or is none; or the answer cannot be written; or an argument is for rules only.
 pub async fn run(args: GetArgs) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(
-        args.state.is_none() || args.kind == Some(Resource::Notifications),
+        args.state.is_none() || args.kind == Some(Readable::Notifications),
         "--state is for notifications"
     );
     let kind = match args.kind {
         None => None,
-        Some(Resource::Rules(kind)) => Some(kind),
+        Some(Readable::Rules(kind)) => Some(kind),
         Some(other) => {
             anyhow::ensure!(
                 args.name.is_none() && args.documents.is_none(),
                 "a name and --documents are for rules: zonefold describe hold shows one hold"
             );
             return match other {
-                Resource::Requests => holds::requests(&args.read).await,
-                Resource::Audit => audit::show(&args.read, &[], SHOWN_DECISIONS).await,
-                Resource::Notifications => {
+                Readable::Requests => holds::requests(&args.read).await,
+                Readable::Audit => audit::show(&args.read, &[], SHOWN_DECISIONS).await,
+                Readable::Notifications => {
                     notifications::list(&args.read, args.state.as_deref()).await
                 }
                 _ => holds::list(&args.read).await,

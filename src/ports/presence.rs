@@ -10,7 +10,7 @@ use crate::core::time::Timestamp;
 
 /// When clusters were last connected. A store that is not one of [`crate::ports::Store`]'s databases may not know.
 #[async_trait]
-pub trait Presence: Send + Sync {
+pub trait ClusterPresence: Send + Sync {
     /// These clusters are connected.
     async fn note_present(&self, clusters: &[ClusterId], at: Timestamp) -> Result<(), StoreError> {
         let _ = (clusters, at);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::audit::AuditTrail;
 use super::history::History;
 use super::notices::Notices;
-use super::presence::Presence;
+use super::presence::ClusterPresence;
 use super::replicas::{Feed, Leases, ReplicaId, Tenure};
 use super::requests::Requests;
 use super::rules::RuleSets;
@@ -438,7 +438,7 @@ pub struct CountedRow {
 /// The broker's durable state; see the module's page.
 #[async_trait]
 pub trait Store:
-    Leases + Feed + RuleSets + Requests + AuditTrail + History + Notices + Presence + Send + Sync
+    Leases + Feed + RuleSets + Requests + AuditTrail + History + Notices + ClusterPresence + Send + Sync
 {
     /// The same store, whose ingest and zones are announced to the other replicas as this one's news.
     fn of_replica(&self, replica: ReplicaId) -> Arc<dyn Store>;

@@ -13,6 +13,7 @@ mod model;
 mod network;
 mod notices;
 mod opening;
+mod requests;
 mod restored;
 mod retention;
 mod rules;

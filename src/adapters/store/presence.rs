@@ -11,10 +11,10 @@ use super::value::{Input, Kind};
 use super::{SqlStore, in_transaction};
 use crate::core::ids::ClusterId;
 use crate::core::time::Timestamp;
-use crate::ports::{Presence, StoreError};
+use crate::ports::{ClusterPresence, StoreError};
 
 #[async_trait]
-impl Presence for SqlStore {
+impl ClusterPresence for SqlStore {
     async fn note_present(&self, clusters: &[ClusterId], at: Timestamp) -> Result<(), StoreError> {
         if clusters.is_empty() {
             return Ok(());

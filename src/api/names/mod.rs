@@ -3,7 +3,7 @@
 //! The answer joins what the workers know of the name in each of their zones, what clusters want that found no zone, the
 //! journal, and, if no endpoint asks for the name yet, where it would go.
 
-pub(super) mod past;
+mod past;
 pub mod reroute;
 mod summary;
 

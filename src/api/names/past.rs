@@ -7,32 +7,18 @@ use crate::api::ApiState;
 use crate::api::changes::Change;
 use crate::api::problem::ApiError;
 use crate::api::records::Record;
-use crate::api::values::{RecordSet, Time, ZoneReference};
+use crate::api::values::{Time, ZoneReference};
 use crate::broker::rules::keeper::rules_of;
 use crate::core::dns::name::DnsName;
 use crate::core::governance::snapshot::Governance;
 use crate::core::time::Timestamp;
 use crate::core::visibility::Visibility;
-use crate::ports::{ChangeFilter, PastName, PastRecord};
+use crate::ports::{ChangeFilter, PastName};
 
 /// How many changes are looked through for those that were made by then.
 const LOOKED_THROUGH: u32 = 1_000;
 /// How many of them are shown.
 const LAST_CHANGES: usize = 20;
-
-/// Shows a record set as we wrote it.
-pub(in crate::api) fn record(past: &PastRecord) -> Record {
-    Record {
-        name: past.key.name.clone(),
-        record_type: past.key.rtype,
-        set_identifier: past.key.set_identifier.as_ref().map(ToString::to_string),
-        set: RecordSet::from(&past.set),
-        ours: true,
-        owner: Some(past.cluster.clone()),
-        batch: Some(past.batch),
-        drift: None,
-    }
-}
 
 fn in_zone(past: PastName, name: &DnsName, rules: &Governance, at: Timestamp) -> NameInZone {
     let trouble = past.whole_since.filter(|since| at < *since).map(|since| {
@@ -53,7 +39,7 @@ fn in_zone(past: PastName, name: &DnsName, rules: &Governance, at: Timestamp) ->
         holder: past.holder.map(|(cluster, since)| Holder { cluster, since: Some(Time(since)) }),
         contributions: vec![],
         desired: vec![],
-        observed: past.records.iter().map(record).collect(),
+        observed: past.records.iter().map(Record::past).collect(),
         pending: vec![],
         blocked: vec![],
         refused: vec![],

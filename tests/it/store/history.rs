@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use zonefold::core::governance::actor::Actor;
 use zonefold::core::governance::ruleset::RulesDigest;
-use zonefold::core::planning::unit_digest::UnitDigest;
 use zonefold::core::release::request::{ReleaseRequest, RequestState, WantedRelease};
 use zonefold::ports::{ApprovalRow, BatchOutcome, ClaimRow, ClaimWrite, RuleSetRow};
 
@@ -58,7 +57,7 @@ async fn a_batch_leads_to_the_words_that_let_it_go_and_back(place: Place) {
     let store = store_with_zone(&place).await;
     let id = uuid::Uuid::from_u128(9);
     let mut batch = batch(1, &["a.example.com", "b.example.com"]);
-    let unit = UnitDigest::of(&batch.units[1]);
+    let unit = batch.units[1].digest(&zone_id());
     batch.stamp.rules = 0;
     batch.stamp.released = BTreeSet::from([unit]);
     let request = ReleaseRequest {

@@ -101,7 +101,7 @@ impl History for MemoryStore {}
 
 impl Notices for MemoryStore {}
 
-impl Presence for MemoryStore {}
+impl ClusterPresence for MemoryStore {}
 
 #[async_trait]
 impl Requests for MemoryStore {
