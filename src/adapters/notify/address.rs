@@ -24,33 +24,35 @@ pub(super) struct Addresses {
 
 /// Who is reached by an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reach {
+enum AddressReach {
     Everybody,
     Private,
     Never,
 }
 
-fn reach_v4(ip: Ipv4Addr) -> Reach {
+fn reach_v4(ip: Ipv4Addr) -> AddressReach {
     let [a, b, c, _] = ip.octets();
     match (a, b, c) {
         // RFC 6890: this network, link-local, protocol assignments, benchmarks, multicast, reserved.
-        (0, ..) | (169, 254, _) | (192, 0, 0) | (198, 18..=19, _) | (224..=255, ..) => Reach::Never,
+        (0, ..) | (169, 254, _) | (192, 0, 0) | (198, 18..=19, _) | (224..=255, ..) => {
+            AddressReach::Never
+        }
         // RFC 1918, RFC 6598, and this machine.
         (10, ..) | (172, 16..=31, _) | (192, 168, _) | (100, 64..=127, _) | (127, ..) => {
-            Reach::Private
+            AddressReach::Private
         }
-        _ => Reach::Everybody,
+        _ => AddressReach::Everybody,
     }
 }
 
-fn reach_v6(ip: Ipv6Addr) -> Reach {
+fn reach_v6(ip: Ipv6Addr) -> AddressReach {
     // Addresses of IPv4 in another form (RFC 4291 §2.5.5, RFC 6052, RFC 3056).
     let [a, b, c, ..] = ip.segments();
     let octets = ip.octets();
     let tail = Ipv4Addr::new(octets[12], octets[13], octets[14], octets[15]);
     let is_mapped = ip.to_ipv4_mapped().is_some();
     if ip.is_loopback() {
-        return Reach::Private;
+        return AddressReach::Private;
     }
     match (a, b) {
         _ if is_mapped => reach_v4(tail),
@@ -61,12 +63,12 @@ fn reach_v6(ip: Ipv6Addr) -> Reach {
             (c >> 8) as u8,
             (c & 0xff) as u8,
         )),
-        (0, _) => Reach::Never,
+        (0, _) => AddressReach::Never,
         // Link-local, site-local, multicast, discard.
-        (0xfe80..=0xfeff | 0xff00..=0xffff | 0x0100, _) => Reach::Never,
+        (0xfe80..=0xfeff | 0xff00..=0xffff | 0x0100, _) => AddressReach::Never,
         // Unique local (RFC 4193).
-        (0xfc00..=0xfdff, _) => Reach::Private,
-        _ => Reach::Everybody,
+        (0xfc00..=0xfdff, _) => AddressReach::Private,
+        _ => AddressReach::Everybody,
     }
 }
 
@@ -81,13 +83,13 @@ impl Addresses {
             IpAddr::V6(ip) => reach_v6(ip),
         };
         match reach {
-            Reach::Everybody => Ok(()),
-            Reach::Private if self.allows_private => Ok(()),
-            Reach::Private => Err(
+            AddressReach::Everybody => Ok(()),
+            AddressReach::Private if self.allows_private => Ok(()),
+            AddressReach::Private => Err(
                 "it has an address of a private network or of this machine: notifications.private_addresses of the configuration allows these"
                     .to_owned(),
             ),
-            Reach::Never => Err("it has an address at which no sink can be".to_owned()),
+            AddressReach::Never => Err("it has an address at which no sink can be".to_owned()),
         }
     }
 }

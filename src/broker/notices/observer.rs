@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::watch::Watched;
+use super::watch::WatchedStates;
 use crate::broker::BrokerHandle;
 use crate::broker::rules::releases;
 use crate::broker::worker::{AccountView, Health, HoldReport, ZoneView};
@@ -33,6 +33,8 @@ pub const AWAY_AFTER: Millis = Millis::from_secs(15 * 60);
 const EXPIRE_EVERY: Millis = Millis::from_secs(30);
 /// How often the waiting endpoints of a cluster are looked at again, though their number is the same.
 const CONFLICTS_AGAIN_AFTER: Millis = Millis::from_secs(300);
+/// How often holds are looked at again, though as many names are held.
+const HOLDS_AGAIN_AFTER: Millis = Millis::from_secs(60);
 /// Endpoints that are looked at at once.
 const PAGE: usize = 1_000;
 
@@ -53,14 +55,17 @@ pub struct Observer {
     broker: BrokerHandle,
     /// The accounts that this replica managed when it looked last.
     accounts: BTreeSet<AccountId>,
+    /// The zones with names that are held, and how many, when holds were asked for last: to ask for them costs their names.
+    held: Vec<(ZoneId, usize)>,
+    held_at: Timestamp,
     /// Whether it was the first replica then.
     was_first: bool,
-    holds: Watched,
-    parked: Watched,
-    drift: Watched,
-    freezes: Watched,
-    conflicts: Watched,
-    away: Watched,
+    holds: WatchedStates,
+    parked: WatchedStates,
+    drift: WatchedStates,
+    freezes: WatchedStates,
+    conflicts: WatchedStates,
+    away: WatchedStates,
     of_cluster: BTreeMap<ClusterId, Conflicts>,
     said_present_at: Timestamp,
     expired_at: Timestamp,
@@ -73,13 +78,15 @@ impl Observer {
         Self {
             broker,
             accounts: BTreeSet::new(),
+            held: vec![],
+            held_at: Timestamp::default(),
             was_first: false,
-            holds: Watched::new(AuditKind::HoldBegan, AuditKind::HoldEnded),
-            parked: Watched::new(AuditKind::AccountParked, AuditKind::AccountResumed),
-            drift: Watched::new(AuditKind::DriftFound, AuditKind::DriftEnded),
-            freezes: Watched::new(AuditKind::FreezeBegan, AuditKind::FreezeEnded),
-            conflicts: Watched::new(AuditKind::ConflictFound, AuditKind::ConflictEnded),
-            away: Watched::new(AuditKind::ClusterAway, AuditKind::ClusterBack),
+            holds: WatchedStates::new(AuditKind::HoldBegan, AuditKind::HoldEnded),
+            parked: WatchedStates::new(AuditKind::AccountParked, AuditKind::AccountResumed),
+            drift: WatchedStates::new(AuditKind::DriftFound, AuditKind::DriftEnded),
+            freezes: WatchedStates::new(AuditKind::FreezeBegan, AuditKind::FreezeEnded),
+            conflicts: WatchedStates::new(AuditKind::ConflictFound, AuditKind::ConflictEnded),
+            away: WatchedStates::new(AuditKind::ClusterAway, AuditKind::ClusterBack),
             of_cluster: BTreeMap::new(),
             said_present_at: Timestamp::default(),
             expired_at: Timestamp::default(),
@@ -152,7 +159,7 @@ impl Observer {
             &mut self.away,
         ] {
             let kinds = watched.kinds;
-            *watched = Watched::new(kinds[0], kinds[1]);
+            *watched = WatchedStates::new(kinds[0], kinds[1]);
             for row in self.broker.store.newest_audit(&kinds).await? {
                 watched.knows(row.entry);
             }
@@ -189,7 +196,15 @@ impl Observer {
             .map(|zone| self.drifted_zone(zone, now))
             .collect();
         tell(&self.broker, &mut self.drift, drifted, |entry| of(&loaded, entry), now).await?;
-        let reports = match zones().any(|zone| zone.held > 0) {
+        let counted: Vec<(ZoneId, usize)> = zones()
+            .filter(|zone| zone.held > 0)
+            .map(|zone| (zone.zone.clone(), zone.held))
+            .collect();
+        let is_due = now - self.held_at >= HOLDS_AGAIN_AFTER;
+        if counted == self.held && !is_due {
+            return Ok(());
+        }
+        let reports = match !counted.is_empty() {
             true => self.broker.holds().await,
             false => vec![],
         };
@@ -198,7 +213,9 @@ impl Observer {
             .filter(|report| loaded.contains(&report.account))
             .map(|report| self.held_units(report, now))
             .collect();
-        tell(&self.broker, &mut self.holds, held, |entry| of(&loaded, entry), now).await
+        tell(&self.broker, &mut self.holds, held, |entry| of(&loaded, entry), now).await?;
+        (self.held, self.held_at) = (counted, now);
+        Ok(())
     }
 
     fn parked_account(&self, view: &AccountView, now: Timestamp) -> Option<AuditEntry> {
@@ -362,7 +379,7 @@ impl Observer {
 /// Appends what is news.
 async fn tell(
     broker: &BrokerHandle,
-    watched: &mut Watched,
+    watched: &mut WatchedStates,
     current: Vec<AuditEntry>,
     is_mine: impl Fn(&AuditEntry) -> bool,
     now: Timestamp,

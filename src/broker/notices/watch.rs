@@ -9,7 +9,7 @@ use crate::core::time::{Millis, Timestamp};
 const TOLD_EVERY: Millis = Millis::from_secs(60);
 
 /// The states of things of one kind: each is told of when it begins, when it changes, and when it ends.
-pub(super) struct Watched {
+pub(super) struct WatchedStates {
     /// A state begins or changes, and ends.
     pub(super) kinds: [AuditKind; 2],
     told: BTreeMap<String, Told>,
@@ -23,7 +23,7 @@ struct Told {
     entry: AuditEntry,
 }
 
-impl Watched {
+impl WatchedStates {
     pub(super) fn new(begins: AuditKind, ends: AuditKind) -> Self {
         Self { kinds: [begins, ends], told: BTreeMap::new() }
     }
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_state_is_told_of_when_it_begins_changes_and_ends() {
-        let mut watched = Watched::new(AuditKind::HoldBegan, AuditKind::HoldEnded);
+        let mut watched = WatchedStates::new(AuditKind::HoldBegan, AuditKind::HoldEnded);
         let mut step = |current: &[AuditEntry], now: i64| {
             let news = watched.news(current, |_| true, Timestamp(now));
             watched.told(&news, Timestamp(now));
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn what_an_earlier_life_told_of_ends_where_it_can_be_seen() {
-        let mut watched = Watched::new(AuditKind::HoldBegan, AuditKind::HoldEnded);
+        let mut watched = WatchedStates::new(AuditKind::HoldBegan, AuditKind::HoldEnded);
         watched.knows(state(1, 3));
         assert_eq!(watched.news(&[], |_| false, Timestamp(9)), [], "of another replica's account");
         let news = watched.news(&[], |_| true, Timestamp(9));
