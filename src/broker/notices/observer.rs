@@ -150,6 +150,7 @@ impl Observer {
 
     /// Takes what the audit says now: others may have told of what this one tells from here on.
     async fn take_over(&mut self) -> Result<(), StoreError> {
+        self.held_at = Timestamp::default();
         for watched in [
             &mut self.holds,
             &mut self.parked,

@@ -95,7 +95,7 @@ async fn a_deletion_leads_to_its_batch_its_words_and_its_entries_and_a_subscribe
     let origin = &written["origin"];
     assert_eq!((&origin["via"], &origin["address"]), (&json!("rest"), &json!("127.0.0.1")));
     assert!(origin["request_id"].is_string() && origin["replica"].is_string(), "{origin}");
-    let configured = json_of(&site, &["audit", "list", "--kind", "account_configured"]).await;
+    let configured = json_of(&site, &["audit", "list", "--account", "111111111111"]).await;
     assert_eq!(configured[0]["after"]["zones"][0]["name"], "dev.example.com", "{configured}");
 
     // Too much goes at once; a person looks, and lets it go.
