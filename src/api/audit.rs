@@ -213,6 +213,14 @@ pub async fn list(
     State(state): State<ApiState>,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Page<AuditInfo>>, ApiError> {
+    let texts = [("actor", &params.actor), ("subject", &params.subject), ("zone", &params.zone)];
+    if let Some((key, _)) =
+        texts.iter().find(|(_, text)| text.as_ref().is_some_and(|text| text.contains('\0')))
+    {
+        return Err(ApiError::BadParameter(format!(
+            "{key}: no text in the audit holds that character"
+        )));
+    }
     let filter = AuditFilter {
         actor: params.actor,
         kind: params.kind.map(|AuditKindParam(kind)| kind),

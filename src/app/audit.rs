@@ -77,8 +77,8 @@ async fn verify_store(store: &dyn Store, args: &AuditVerifyArgs) -> anyhow::Resu
 /// Says in the audit what the configuration says of accounts and clusters, as far as that is news. Every replica does, and the first
 /// one tells of it.
 pub async fn note_configuration(broker: &BrokerHandle, config: &Config, path: &str) {
-    let accounts = config.accounts.iter().map(|account| account_entry(account));
-    let clusters = config.clusters.iter().map(|cluster| cluster_entry(cluster));
+    let accounts = config.accounts.iter().map(account_entry);
+    let clusters = config.clusters.iter().map(cluster_entry);
     for (kind, entries) in [
         (AuditKind::AccountConfigured, accounts.collect::<Vec<_>>()),
         (AuditKind::ClusterConfigured, clusters.collect::<Vec<_>>()),

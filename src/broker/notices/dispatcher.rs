@@ -36,8 +36,10 @@ const CLAIMED_FOR: Millis = Millis::from_secs(60);
 /// How old a notification of a subscription that is not known here has to be before it is given up: this replica may hear of it later
 /// than the one that made the notification.
 const UNKNOWN_FOR: Millis = Millis::from_secs(60);
-/// How often what is too old is given up and forgotten.
+/// How often what is too old is given up.
 const CLEAN_EVERY: Millis = Millis::from_secs(60);
+/// How often what is too old is forgotten.
+const PRUNE_EVERY: Millis = Millis::from_secs(3_600);
 /// How long what was delivered or given up is kept.
 const KEPT_FOR: Millis = Millis::from_secs(30 * 24 * 3_600);
 
@@ -72,6 +74,7 @@ pub struct Dispatcher {
     /// The subscriptions of which something is on its way.
     busy: BTreeSet<RuleName>,
     cleaned_at: Timestamp,
+    pruned_at: Timestamp,
     /// Whether the store failed, which was said.
     is_failing: bool,
 }
@@ -80,7 +83,14 @@ impl Dispatcher {
     /// One that has delivered nothing.
     pub fn new(parts: DispatcherParts) -> Self {
         let (health, busy) = (BTreeMap::new(), BTreeSet::new());
-        Self { parts, health, busy, cleaned_at: Timestamp::default(), is_failing: false }
+        Self {
+            parts,
+            health,
+            busy,
+            cleaned_at: Timestamp::default(),
+            pruned_at: Timestamp::default(),
+            is_failing: false,
+        }
     }
 
     /// Delivers for ever.
@@ -178,7 +188,10 @@ impl Dispatcher {
                 "notifications were given up after a day; zonefold get notifications --state dead lists them"
             );
         }
-        store.prune_notices(Timestamp(now.0.saturating_sub(KEPT_FOR.0))).await?;
+        if now - self.pruned_at >= PRUNE_EVERY {
+            store.prune_notices(Timestamp(now.0.saturating_sub(KEPT_FOR.0))).await?;
+            self.pruned_at = now;
+        }
         Ok(())
     }
 

@@ -119,7 +119,7 @@ pub fn request_changes(
         origin: origin.clone(),
         subject: Some(format!("request {}", after.id)),
         scope: scope_of_request(after).named(names.iter().cloned()),
-        before: before.map(|before| request_state(before)),
+        before: before.map(request_state),
         after: Some(request_state(after)),
         reason: Some(comment.to_owned()).filter(|comment| !comment.is_empty()),
         request: Some(after.id),

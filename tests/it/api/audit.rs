@@ -212,6 +212,7 @@ async fn a_batch_and_an_earlier_moment_are_shown_and_what_is_none_is_told() {
         ("/api/v1/audit?kind=everything", 400, "rule_written"),
         ("/api/v1/audit?colour=red", 400, "colour"),
         ("/api/v1/audit?since=now", 400, "since"),
+        ("/api/v1/audit?actor=a%00b", 400, "actor"),
         ("/api/v1/audit/chain?after=x", 400, "after"),
         ("/api/v1/notifications?state=lost", 400, "waiting, delivered, dead"),
     ] {
