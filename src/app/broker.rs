@@ -28,6 +28,7 @@ use crate::broker::directory::ClusterSettings;
 use crate::broker::ingest::{Admission, FederationService, Limits, StartingService};
 use crate::broker::lease::LeaseTiming;
 use crate::broker::metrics::BrokerMetrics;
+use crate::broker::notices::metrics::NoticeMetrics;
 use crate::broker::notices::observer::Observer;
 use crate::broker::startup::progress::{StartPhase, StartProgress};
 use crate::broker::worker::AccountSettings;
@@ -61,6 +62,7 @@ pub struct Listening<'a> {
     options: BrokerOptions,
     clock: Arc<dyn Clock>,
     metrics: BrokerMetrics,
+    notice_metrics: NoticeMetrics,
     front: Front,
     peer_tls: Option<Arc<dyn PeerTls>>,
     callers: Arc<KnownCallers>,
@@ -182,6 +184,7 @@ pub fn listen(config: &Config, mut options: BrokerOptions) -> anyhow::Result<Lis
     let clock = options.clock.clone().unwrap_or_else(|| Arc::new(AnchoredClock::system()));
     let callers = Arc::new(KnownCallers::new(identities::of(config)?, Arc::clone(&time_of_day)));
     let metrics = BrokerMetrics::register(&mut registry);
+    let notice_metrics = NoticeMetrics::register(&mut registry);
     let admission =
         Admission::new(Arc::clone(&callers) as Arc<dyn Callers>, time_of_day, metrics.clone());
     let (started, started_seen) = watch::channel(None);
@@ -211,6 +214,7 @@ pub fn listen(config: &Config, mut options: BrokerOptions) -> anyhow::Result<Lis
         options,
         clock,
         metrics,
+        notice_metrics,
         front,
         peer_tls,
         callers,
@@ -247,7 +251,9 @@ impl Listening<'_> {
                 }
             }
         };
-        let notices = Arc::new(NoticeSettings::new(self.config, Arc::clone(&time_of_day)));
+        let notices =
+            NoticeSettings::new(self.config, Arc::clone(&time_of_day), self.notice_metrics);
+        let notices = Arc::new(notices);
         let vouching = vouching(&broker.handle(), time_of_day).await?;
         audit::note_configuration(&broker.handle(), self.config, CONFIGURATION).await;
         self.front.open(broker.handle(), self.peer_tls, vouching);

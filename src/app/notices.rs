@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use crate::adapters::notify::{KeptSecret, SinkSettings, WebhookSender};
 use crate::broker::BrokerHandle;
 use crate::broker::notices::dispatcher::{Dispatcher, DispatcherParts};
+use crate::broker::notices::metrics::NoticeMetrics;
 use crate::config::{Config, PrivateAddresses, SecretPlace};
 use crate::core::people::public_url::PublicUrl;
 use crate::ports::{Clock, NoticeSender};
@@ -14,13 +15,15 @@ use crate::ports::{Clock, NoticeSender};
 /// What notifications take of the configuration.
 pub struct NoticeSettings {
     sender: Arc<WebhookSender>,
+    metrics: NoticeMetrics,
     public_url: watch::Sender<Option<PublicUrl>>,
 }
 
 impl NoticeSettings {
     /// By a configuration.
-    pub fn new(config: &Config, time_of_day: Arc<dyn Clock>) -> Self {
+    pub fn new(config: &Config, time_of_day: Arc<dyn Clock>, metrics: NoticeMetrics) -> Self {
         Self {
+            metrics,
             sender: Arc::new(WebhookSender::new(sinks(config), time_of_day)),
             public_url: watch::channel(config.public_url.clone()).0,
         }
@@ -40,6 +43,7 @@ impl NoticeSettings {
             sender: Arc::clone(&self.sender) as Arc<dyn NoticeSender>,
             rules: broker.rules.clone(),
             directory: Arc::clone(&broker.directory),
+            metrics: self.metrics.clone(),
             public_url: self.public_url.subscribe(),
         })
     }

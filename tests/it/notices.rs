@@ -13,6 +13,7 @@ use zonefold::adapters::notify::{KeptSecret, SinkSettings, WebhookSender};
 use zonefold::adapters::store::{StoreOptions, open};
 use zonefold::broker::directory::Directory;
 use zonefold::broker::notices::dispatcher::{Dispatcher, DispatcherParts};
+use zonefold::broker::notices::metrics::NoticeMetrics;
 use zonefold::broker::rules::RulesInForce;
 use zonefold::core::audit::{AuditEntry, AuditKind};
 use zonefold::core::governance::actor::Actor;
@@ -127,6 +128,7 @@ impl Site {
                 sender: Arc::new(WebhookSender::new(settings.clone(), time)),
                 rules: seen.clone(),
                 directory: Arc::new(Directory::default()),
+                metrics: NoticeMetrics::default(),
                 public_url: public_url.clone(),
             })
         };

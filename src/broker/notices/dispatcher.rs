@@ -13,6 +13,7 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
+use super::metrics::NoticeMetrics;
 use crate::broker::directory::SharedDirectory;
 use crate::broker::rules::RulesInForce;
 use crate::core::governance::rule::subscription::NoticeSink;
@@ -51,6 +52,7 @@ pub struct DispatcherParts {
     /// The rules that count, with the subscriptions.
     pub rules: watch::Receiver<Arc<RulesInForce>>,
     pub directory: SharedDirectory,
+    pub metrics: NoticeMetrics,
     /// Where people reach the broker.
     pub public_url: watch::Receiver<Option<PublicUrl>>,
 }
@@ -133,7 +135,9 @@ impl Dispatcher {
             let Some(sink) = sink_of(&governance, &subscription) else {
                 let before = Timestamp(now.0 - UNKNOWN_FOR.0);
                 let why = "the subscription is gone";
-                self.parts.store.give_up(Some(&subscription), before, why, now).await?;
+                let store = &self.parts.store;
+                let given_up = store.give_up(Some(&subscription), before, why, now).await?;
+                self.parts.metrics.given_up(given_up);
                 continue;
             };
             let until = now + CLAIMED_FOR;
@@ -182,6 +186,7 @@ impl Dispatcher {
         let too_old = Timestamp(now.0.saturating_sub(TRIED_FOR.0));
         let given_up =
             store.give_up(None, too_old, "its sink did not answer for a day", now).await?;
+        self.parts.metrics.given_up(given_up);
         if given_up > 0 {
             warn!(
                 notifications = given_up,
@@ -206,6 +211,11 @@ impl Dispatcher {
             }
             Err(failure) => self.failed(&row, failure, now),
         };
+        self.parts.metrics.ended(match &end {
+            DeliveryEnd::Delivered => "delivered",
+            DeliveryEnd::Again { .. } => "failed",
+            DeliveryEnd::Dead { .. } => "dead",
+        });
         if let Err(error) = self.parts.store.end_delivery(&row, &end, now).await {
             warn!(%error, subscription = %row.subscription, "how a delivery ended is not stored");
         }

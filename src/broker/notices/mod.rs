@@ -6,5 +6,6 @@
 //! ([`dispatcher`]).
 
 pub mod dispatcher;
+pub mod metrics;
 pub mod observer;
 mod watch;
