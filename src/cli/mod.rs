@@ -5,6 +5,7 @@ pub mod batch;
 pub mod client;
 pub mod cluster;
 pub mod get;
+pub mod handover;
 pub mod holds;
 pub mod notifications;
 pub mod output;
@@ -96,6 +97,9 @@ pub enum Command {
     /// What is done about the broker's store
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// Pass names from one cluster to another
+    #[command(subcommand)]
+    Handover(handover::HandoverCommand),
     /// What is done about a cluster without its agent
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),

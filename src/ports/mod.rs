@@ -3,6 +3,7 @@
 mod audit;
 mod callers;
 mod dns;
+mod handovers;
 mod history;
 mod notices;
 mod presence;
@@ -14,6 +15,7 @@ mod store;
 pub use audit::*;
 pub use callers::*;
 pub use dns::*;
+pub use handovers::*;
 pub use history::*;
 pub use notices::*;
 pub use presence::*;

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::audit::AuditTrail;
+use super::handovers::HandoverStore;
 use super::history::History;
 use super::notices::Notices;
 use super::presence::ClusterPresence;
@@ -438,7 +439,17 @@ pub struct CountedRow {
 /// The broker's durable state; see the module's page.
 #[async_trait]
 pub trait Store:
-    Leases + Feed + RuleSets + Requests + AuditTrail + History + Notices + ClusterPresence + Send + Sync
+    Leases
+    + Feed
+    + RuleSets
+    + Requests
+    + HandoverStore
+    + AuditTrail
+    + History
+    + Notices
+    + ClusterPresence
+    + Send
+    + Sync
 {
     /// The same store, whose ingest and zones are announced to the other replicas as this one's news.
     fn of_replica(&self, replica: ReplicaId) -> Arc<dyn Store>;

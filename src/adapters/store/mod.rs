@@ -30,6 +30,7 @@ mod endpoints;
 mod error;
 mod feed;
 mod governed;
+mod handovers;
 mod history;
 mod ingest;
 mod journal;
