@@ -1,6 +1,7 @@
 //! The broker's dependencies as traits: a store, Route 53, a clock, callers. Adapters implement them; nothing here does IO.
 
 mod audit;
+mod books;
 mod callers;
 mod dns;
 mod handovers;
@@ -13,6 +14,7 @@ mod rules;
 mod store;
 
 pub use audit::*;
+pub use books::*;
 pub use callers::*;
 pub use dns::*;
 pub use handovers::*;

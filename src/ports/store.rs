@@ -8,11 +8,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::audit::AuditTrail;
+use super::books::Books;
 use super::handovers::HandoverStore;
-use super::history::History;
-use super::notices::Notices;
-use super::presence::ClusterPresence;
 use super::replicas::{Feed, Leases, ReplicaId, Tenure};
 use super::requests::Requests;
 use super::rules::RuleSets;
@@ -438,19 +435,7 @@ pub struct CountedRow {
 
 /// The broker's durable state; see the module's page.
 #[async_trait]
-pub trait Store:
-    Leases
-    + Feed
-    + RuleSets
-    + Requests
-    + HandoverStore
-    + AuditTrail
-    + History
-    + Notices
-    + ClusterPresence
-    + Send
-    + Sync
-{
+pub trait Store: Leases + Feed + RuleSets + Requests + HandoverStore + Books + Send + Sync {
     /// The same store, whose ingest and zones are announced to the other replicas as this one's news.
     fn of_replica(&self, replica: ReplicaId) -> Arc<dyn Store>;
 

@@ -158,7 +158,7 @@ pub struct Route {
 #[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct NameParams {
+pub struct NameMoment {
     /// The name as it was then: our record sets, the holder, the owner by the rules of that moment. What clusters asked for and what
     /// others wrote is not kept.
     #[param(value_type = Option<String>, example = "2026-07-30T09:15:00Z")]
@@ -169,7 +169,7 @@ pub struct NameParams {
 ///
 /// Answers for every name, also for one that no endpoint asks for: then `routes` says which zone would hold it, or which are near.
 #[utoipa::path(get, path = "/api/v1/names/{fqdn}", operation_id = "why_name", tag = "names",
-    params(("fqdn" = String, Path, description = "The name, in any spelling.", example = "www.dev.example.com"), NameParams),
+    params(("fqdn" = String, Path, description = "The name, in any spelling.", example = "www.dev.example.com"), NameMoment),
     responses(
         (status = 200, description = "Everything that is known of the name.", body = Name),
         (status = 400, description = "That is no DNS name.", body = Problem, content_type = "application/problem+json"),
@@ -179,7 +179,7 @@ pub async fn get(
     asker: Asker,
     onward: Onward,
     Path(fqdn): Path<String>,
-    Params(NameParams { at }): Params<NameParams>,
+    Params(NameMoment { at }): Params<NameMoment>,
 ) -> Result<Json<Name>, ApiError> {
     let name: DnsName = identifier(&fqdn)?;
     if let Some(at) = at {
