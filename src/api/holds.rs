@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
+use super::caller::Caller;
 use super::changes::Difference;
 use super::page::{Cursor, Limit, Page};
 use super::peers::{Asker, Onward};
@@ -374,6 +375,7 @@ pub async fn units(
 async fn decide(
     state: &ApiState,
     granted: &Granted,
+    caller: &Caller,
     onward: &Onward,
     digest: &str,
     comment: String,
@@ -390,11 +392,13 @@ async fn decide(
     let hold = DecidedHold {
         digest,
         zone: apex.clone(),
+        names: found.all_names.clone(),
         units,
         why: found.hold.reason.clone(),
         needed: found.hold.needed,
     };
-    let word = Word { person, deciders, verdict, comment };
+    let origin = caller.origin(state);
+    let word = Word { person, deciders, verdict, comment, origin };
     let request = state.broker.decide_hold(&hold, &word).await?;
     Ok(Json(RequestInfo::from(&request)))
 }
@@ -414,6 +418,7 @@ async fn decide(
 pub async fn approve(
     State(state): State<ApiState>,
     granted: axum::Extension<Granted>,
+    caller: Caller,
     onward: Onward,
     Path(digest): Path<String>,
     Params(NoParams {}): Params<NoParams>,
@@ -426,7 +431,7 @@ pub async fn approve(
         ));
     }
     let verdict = WordVerdict::Approve(Millis::from_secs(holds_for.as_secs()));
-    decide(&state, &granted, &onward, &digest, body.comment, verdict).await
+    decide(&state, &granted, &caller, &onward, &digest, body.comment, verdict).await
 }
 
 /// Say no to a hold.
@@ -443,6 +448,7 @@ pub async fn approve(
 pub async fn deny(
     State(state): State<ApiState>,
     granted: axum::Extension<Granted>,
+    caller: Caller,
     onward: Onward,
     Path(digest): Path<String>,
     Params(NoParams {}): Params<NoParams>,
@@ -451,5 +457,5 @@ pub async fn deny(
     if body.holds_for.is_some() {
         return Err(ApiError::BadBody("for: a no has no time".to_owned()));
     }
-    decide(&state, &granted, &onward, &digest, body.comment, WordVerdict::Deny).await
+    decide(&state, &granted, &caller, &onward, &digest, body.comment, WordVerdict::Deny).await
 }

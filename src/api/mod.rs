@@ -14,7 +14,10 @@
 //! The description of all of it is made from the handlers and served at `/api/v1/openapi.json`.
 
 pub mod accounts;
+pub mod audit;
 pub mod authority;
+pub mod batches;
+pub mod caller;
 pub mod changes;
 pub mod clusters;
 pub mod endpoints;
@@ -24,6 +27,8 @@ pub mod health;
 pub mod holds;
 mod layers;
 pub mod names;
+pub mod notifications;
+
 pub mod page;
 pub mod peers;
 pub mod problem;
@@ -81,6 +86,7 @@ pub struct ApiState {
         (name = "holds", description = "What waits for the word of people, and the words that were given"),
         (name = "handovers", description = "Names that pass from one cluster to another"),
         (name = "changes", description = "The journal: each change with its time, its cause and the answer of AWS"),
+        (name = "audit", description = "Who decided what, when, from where and why"),
         (name = "operation", description = "Health and metrics")
     )
 )]
@@ -112,6 +118,11 @@ fn described() -> OpenApiRouter<ApiState> {
         .routes(routes!(records::list))
         .routes(routes!(endpoints::list))
         .routes(routes!(changes::list))
+        .routes(routes!(batches::get))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::chain))
+        .routes(routes!(notifications::list))
+        .routes(routes!(notifications::resend))
         .routes(routes!(rules::list, rules::post))
         .routes(routes!(rules::set))
         .routes(routes!(rules::get))

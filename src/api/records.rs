@@ -6,16 +6,18 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
-use super::page::{Cursor, Limit, Page};
+use super::page::{Cursor, Limit, MissingPart, Page};
 use super::peers::{Asker, Onward};
 use super::problem::{ApiError, Problem};
 use super::request::{Params, identifier};
-use super::values::{RecordSet, drift_or_null, record_types};
+use super::values::{RecordSet, Time, drift_or_null, record_types};
 use super::zones;
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::{RecordKey, RecordType};
 use crate::core::ids::{BatchId, ClusterId, ZoneId};
 use crate::core::planning::plan::{Drift, Observed};
+use crate::core::time::Timestamp;
+use crate::ports::PastRecord;
 
 /// A record set of a zone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -62,11 +64,30 @@ impl Record {
     }
 }
 
+impl Record {
+    /// Shows a record set of ours as we wrote it.
+    pub fn past(past: &PastRecord) -> Self {
+        Self {
+            name: past.key.name.clone(),
+            record_type: past.key.rtype,
+            set_identifier: past.key.set_identifier.as_ref().map(ToString::to_string),
+            set: RecordSet::from(&past.set),
+            ours: true,
+            owner: Some(past.cluster.clone()),
+            batch: Some(past.batch),
+            drift: None,
+        }
+    }
+}
+
 /// Which records.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ListParams {
+    /// Those of ours as they were then by the journal, by name and type; what others wrote is not kept.
+    #[param(value_type = Option<String>, example = "2026-07-30T09:15:00Z")]
+    pub at: Option<Time>,
     /// `next` of the page before.
     #[param(value_type = Option<String>)]
     pub cursor: Option<Cursor<RecordKey>>,
@@ -95,10 +116,37 @@ pub async fn list(
 ) -> Result<Json<Page<Record>>, ApiError> {
     let id: ZoneId = identifier(&id)?;
     let after = params.cursor.map(|cursor| cursor.0);
+    if let Some(Time(at)) = params.at {
+        return Ok(Json(page_at(&state, &id, at, after, params.limit).await?));
+    }
     let Some(records) = state.broker.records(&id, after, params.limit.get() + 1).await else {
         return Ok(Json(zones::elsewhere(&state, asker, &onward, &id).await?));
     };
     let page = Page::of_overfull(records, params.limit, |(key, _)| key.clone());
     let items = page.items.iter().map(|(key, observed)| Record::new(key, observed)).collect();
     Ok(Json(Page::of_all(items, page.next)))
+}
+
+/// A page of a zone as it was.
+async fn page_at(
+    state: &ApiState,
+    zone: &ZoneId,
+    at: Timestamp,
+    after: Option<RecordKey>,
+    limit: Limit,
+) -> Result<Page<Record>, ApiError> {
+    let store = &state.broker.store;
+    if !store.zones().await?.iter().any(|row| row.zone == *zone) {
+        return Err(zones::unknown(zone));
+    }
+    let most = u32::try_from(limit.get() + 1).unwrap_or(u32::MAX);
+    let (records, whole_since) = store.records_at(zone, at, after.as_ref(), most).await?;
+    let page = Page::of_overfull(records, limit, |record| record.key.clone());
+    let items = page.items.iter().map(Record::past).collect();
+    let missing = whole_since.filter(|since| at < *since).map(|since| MissingPart {
+        replica: None,
+        accounts: vec![],
+        detail: format!("the journal was cut: what was sent before {since} is known in part"),
+    });
+    Ok(Page { missing: missing.into_iter().collect(), ..Page::of_all(items, page.next) })
 }

@@ -11,6 +11,7 @@ use super::page::{Cursor, Limit, Page};
 use super::problem::{ApiError, Problem};
 use super::request::{NoParams, Params};
 use super::values::Time;
+use crate::core::ids::BatchId;
 use crate::core::release::request::{ReleaseRequest, RequestState, Vote, WantedRelease};
 use crate::core::time::Timestamp;
 use crate::ports::RequestFilter;
@@ -94,6 +95,17 @@ impl From<&ReleaseRequest> for RequestInfo {
     }
 }
 
+/// What needs the word of people, with what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RequestDetails {
+    /// The request.
+    #[serde(flatten)]
+    pub request: RequestInfo,
+    /// The batches that its words let go, in the order in which they were planned.
+    #[schema(value_type = Vec<String>)]
+    pub batches: Vec<BatchId>,
+}
+
 /// Which requests.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -135,7 +147,7 @@ pub async fn list(
 /// One request.
 #[utoipa::path(get, path = "/api/v1/requests/{id}", operation_id = "get_request", tag = "holds",
     params(("id" = String, Path, description = "The request's id.")), responses(
-        (status = 200, description = "The request.", body = RequestInfo),
+        (status = 200, description = "The request.", body = RequestDetails),
         (status = 400, description = "That is no id.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such request.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The store does not answer.", body = Problem, content_type = "application/problem+json")))]
@@ -143,14 +155,16 @@ pub async fn get(
     State(state): State<ApiState>,
     Path(id): Path<String>,
     Params(NoParams {}): Params<NoParams>,
-) -> Result<Json<RequestInfo>, ApiError> {
+) -> Result<Json<RequestDetails>, ApiError> {
     let uuid: Uuid = id
         .parse()
         .map_err(|_| ApiError::BadPath(format!("{id:?} is no id of a request: it is a UUID")))?;
     let request = state.broker.store.request(uuid).await?;
-    request.as_ref().map(|request| Json(RequestInfo::from(request))).ok_or(ApiError::NotFound {
+    let request = request.as_ref().map(RequestInfo::from).ok_or(ApiError::NotFound {
         kind: "request",
         id,
         remedy: "/api/v1/requests lists them",
-    })
+    })?;
+    let batches = state.broker.store.batches_of_request(uuid).await?;
+    Ok(Json(RequestDetails { request, batches }))
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
+use super::caller::Caller;
 use super::page::{Cursor, Limit, Page};
 use super::problem::{ApiError, Problem};
 use super::request::{JsonBody, NoParams, Params, identifier};
@@ -244,6 +245,7 @@ pub struct RuleReference {
 pub async fn post(
     State(state): State<ApiState>,
     granted: axum::Extension<Granted>,
+    caller: Caller,
     headers: HeaderMap,
     Params(params): Params<WriteParams>,
     JsonBody(body): JsonBody<RuleChanges>,
@@ -266,11 +268,8 @@ pub async fn post(
         let set = RulesInfo { number: next, digest, rules: count, behind: now.behind.clone() };
         return Ok(tagged(number, set));
     }
-    let who = match granted.name.as_str() {
-        "" => "anonymous".to_owned(),
-        name => name.to_owned(),
-    };
-    let by = ChangedBy { who, reason: params.reason };
+    let (actor, origin) = (granted.person().actor, caller.origin(&state));
+    let by = ChangedBy { actor, origin, reason: params.reason };
     let number = state.broker.apply_rules(changes, expected, by).await?;
     let now = Arc::clone(&state.broker.rules.borrow());
     Ok(tagged(number, RulesInfo::of(&now)))

@@ -13,8 +13,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::notices::NoticeSettings;
 use super::servers::{ConnectionLimits, Ports, Servers};
-use super::{identities, retention, signal};
+use super::{audit, identities, retention, signal};
 use crate::adapters::auth::KnownCallers;
 use crate::adapters::clock::{AnchoredClock, SystemClock};
 use crate::adapters::route53::{AwsOptions, AwsProviders};
@@ -27,6 +28,8 @@ use crate::broker::directory::ClusterSettings;
 use crate::broker::ingest::{Admission, FederationService, Limits, StartingService};
 use crate::broker::lease::LeaseTiming;
 use crate::broker::metrics::BrokerMetrics;
+use crate::broker::notices::metrics::NoticeMetrics;
+use crate::broker::notices::observer::Observer;
 use crate::broker::startup::progress::{StartPhase, StartProgress};
 use crate::broker::worker::AccountSettings;
 use crate::broker::{Broker, BrokerHandle, BrokerParts};
@@ -42,6 +45,8 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(25);
 const SAY_PROGRESS_EVERY: Duration = Duration::from_secs(5);
 /// How often a replica that waits for those of an older release to stop looks again.
 const OLDER_REPLICAS_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// What the audit calls the broker's configuration file.
+const CONFIGURATION: &str = "configuration";
 /// How often the files of the certificates are looked at.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(5);
 
@@ -57,6 +62,7 @@ pub struct Listening<'a> {
     options: BrokerOptions,
     clock: Arc<dyn Clock>,
     metrics: BrokerMetrics,
+    notice_metrics: NoticeMetrics,
     front: Front,
     peer_tls: Option<Arc<dyn PeerTls>>,
     callers: Arc<KnownCallers>,
@@ -76,7 +82,8 @@ pub struct BoundBroker {
     providers: Arc<AwsProviders>,
     callers: Arc<KnownCallers>,
     authority: Authority,
-    journal_retention: Option<Duration>,
+    retention: retention::Kept,
+    notices: Arc<NoticeSettings>,
     servers: Servers,
 }
 
@@ -177,6 +184,7 @@ pub fn listen(config: &Config, mut options: BrokerOptions) -> anyhow::Result<Lis
     let clock = options.clock.clone().unwrap_or_else(|| Arc::new(AnchoredClock::system()));
     let callers = Arc::new(KnownCallers::new(identities::of(config)?, Arc::clone(&time_of_day)));
     let metrics = BrokerMetrics::register(&mut registry);
+    let notice_metrics = NoticeMetrics::register(&mut registry);
     let admission =
         Admission::new(Arc::clone(&callers) as Arc<dyn Callers>, time_of_day, metrics.clone());
     let (started, started_seen) = watch::channel(None);
@@ -206,6 +214,7 @@ pub fn listen(config: &Config, mut options: BrokerOptions) -> anyhow::Result<Lis
         options,
         clock,
         metrics,
+        notice_metrics,
         front,
         peer_tls,
         callers,
@@ -242,7 +251,11 @@ impl Listening<'_> {
                 }
             }
         };
+        let notices =
+            NoticeSettings::new(self.config, Arc::clone(&time_of_day), self.notice_metrics);
+        let notices = Arc::new(notices);
         let vouching = vouching(&broker.handle(), time_of_day).await?;
+        audit::note_configuration(&broker.handle(), self.config, CONFIGURATION).await;
         self.front.open(broker.handle(), self.peer_tls, vouching);
         self.started.send_replace(Some(broker.service()));
         Ok(BoundBroker {
@@ -252,7 +265,11 @@ impl Listening<'_> {
             providers,
             callers: self.callers,
             authority: self.authority,
-            journal_retention: self.config.journal.retention(),
+            retention: retention::Kept {
+                journal: self.config.journal.retention(),
+                audit: self.config.audit.retention(),
+            },
+            notices,
             servers: self.servers,
         })
     }
@@ -374,6 +391,7 @@ impl BoundBroker {
             callers: Arc::clone(&self.callers),
             authority: self.authority.clone(),
             http: self.http,
+            notices: Arc::clone(&self.notices),
             first: config,
         }
     }
@@ -383,24 +401,27 @@ impl BoundBroker {
     /// # Errors
     /// A part of the broker ended that should not have.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { mut broker, mut servers, journal_retention, .. } = self;
+        let Self { mut broker, mut servers, retention, notices, .. } = self;
         let handle = broker.handle();
-        let mut retention = tokio::spawn(retention::run(
-            handle.store,
-            handle.clock,
-            handle.workers,
-            journal_retention,
-        ));
+        let mut retention =
+            tokio::spawn(retention::run(handle.store, handle.clock, handle.workers, retention));
+        let handle = broker.handle();
+        let mut dispatching = tokio::spawn(notices.dispatcher(&handle).run());
+        let mut observing = tokio::spawn(Observer::new(handle).run());
         let died = tokio::select! {
             () = shutdown.cancelled() => None,
             task = broker.task_died() => Some(task.to_owned()),
             ended = servers.died() => Some(ended),
             ended = &mut retention => Some(format!("the retention of the journal: {ended:?}")),
+            ended = &mut dispatching => Some(format!("the delivery of notifications: {ended:?}")),
+            ended = &mut observing => Some(format!("the observer: {ended:?}")),
         };
         if let Some(task) = &died {
             error!("{task} ended unasked: the broker stops, to be started again");
         }
         retention.abort();
+        dispatching.abort();
+        observing.abort();
         broker.stop(DRAIN_DEADLINE).await;
         servers.stop().await;
         info!("broker stopped");
@@ -422,6 +443,7 @@ pub struct Reloader {
     callers: Arc<KnownCallers>,
     authority: Authority,
     http: SocketAddr,
+    notices: Arc<NoticeSettings>,
     first: Arc<Config>,
 }
 
@@ -438,10 +460,12 @@ impl Reloader {
             Err(error) => warn!(%error, "the identities of agents stay as they were"),
         }
         self.authority.set(identities::api_rules(config, self.http));
+        self.notices.set(config);
         self.providers
             .set_accounts(config.accounts.iter().map(|account| account.access()).collect());
         let rules = config.governance.shared();
         self.handle.reconfigure(clusters_of(config), accounts_of(config), rules).await;
+        audit::note_configuration(&self.handle, config, CONFIGURATION).await;
         info!("configuration applied");
     }
 }
@@ -453,6 +477,7 @@ fn needs_restart(first: &Config, later: &Config) -> Vec<&'static str> {
         ("listen", first.listen != later.listen),
         ("aws", first.aws != later.aws),
         ("journal", first.journal != later.journal),
+        ("audit", first.audit != later.audit),
         ("log", first.log != later.log),
     ];
     sections.into_iter().filter(|(_, differs)| *differs).map(|(section, _)| section).collect()
@@ -476,6 +501,7 @@ mod tests {
             ("listen", "listen: { http: \"127.0.0.1:1\" }"),
             ("aws", "aws: { attempt_timeout_secs: 7 }"),
             ("journal", "journal: { retention_days: 7 }"),
+            ("audit", "audit: { retention_days: 7 }"),
             ("log", "log: { filter: debug }"),
         ] {
             assert_eq!(needs_restart(&config(""), &config(more)), [section]);

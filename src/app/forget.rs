@@ -13,8 +13,10 @@ use crate::adapters::clock::SystemClock;
 use crate::adapters::store::{self, StoreOptions, StoreUrl};
 use crate::cli::cluster::ForgetArgs;
 use crate::config::Config;
+use crate::core::audit::{AuditEntry, AuditKind, AuditOrigin, AuditScope};
 use crate::core::dns::record::RecordKey;
 use crate::core::endpoint::{KeyHash, Version};
+use crate::core::governance::actor::Actor;
 use crate::core::ids::{ClusterId, Epoch};
 use crate::core::time::Timestamp;
 use crate::ports::{
@@ -24,6 +26,8 @@ use crate::ports::{
 
 /// The session in which a cluster is forgotten, as REST shows it.
 const INSTANCE: &str = "zonefold cluster forget";
+/// Who forgets a cluster, as the audit says it: whoever can open the store, which does not say who that is.
+const OPERATOR: &str = "command line";
 /// Rows that are read at once.
 const PAGE: u32 = 1_000;
 /// Endpoints that are removed in one transaction: others wait for it some milliseconds.
@@ -65,6 +69,7 @@ pub async fn run(args: ForgetArgs) -> anyhow::Result<ExitCode> {
     let remains = look(&*store, &args.name).await?;
     let mut answer = describe(&args.name, &remains);
     if args.yes {
+        note(&*store, &args.name, &remains).await?;
         forget(&*store, &remains, SystemClock.now()).await?;
         let when =
             if store.is_shared() { "now, or when a broker runs" } else { "at its next start" };
@@ -113,6 +118,25 @@ pub async fn look(store: &dyn Store, cluster: &ClusterId) -> anyhow::Result<Rema
         }
     }
     Ok(Remains { row: row.clone(), endpoints, records })
+}
+
+/// Says in the audit what is about to be removed: what is not in the audit is not done.
+async fn note(store: &dyn Store, cluster: &ClusterId, remains: &Remains) -> anyhow::Result<()> {
+    let names = remains.records.iter().map(|(_, key)| key.name.to_string());
+    let entry = AuditEntry {
+        origin: AuditOrigin { via: Some("command line".to_owned()), ..AuditOrigin::default() },
+        subject: Some(format!("cluster {cluster}")),
+        scope: AuditScope { cluster: Some(cluster.clone()), ..AuditScope::default() }.named(names),
+        before: Some(serde_json::json!({
+            "endpoints": remains.endpoints.len(), "record_sets": remains.records.len(),
+        })),
+        ..AuditEntry::new(
+            SystemClock.now(),
+            Actor::User(OPERATOR.to_owned()),
+            AuditKind::ClusterForgotten,
+        )
+    };
+    store.append_audit(&[entry]).await.context("the audit cannot be written")
 }
 
 /// Describes a cluster's remains.

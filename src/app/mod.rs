@@ -3,12 +3,15 @@
 //! Each role is built (`build → Bound`, everything that can fail fails there), then run until a shutdown that drains.
 
 pub mod agent;
+mod audit;
 pub mod broker;
 pub mod dev;
 mod dev_view;
 pub mod emulator;
 pub mod forget;
 mod identities;
+mod notices;
+mod restored;
 mod retention;
 mod servers;
 pub mod signal;
@@ -17,8 +20,10 @@ use std::process::ExitCode;
 
 pub use servers::ConnectionLimits;
 
+use crate::cli::audit::AuditCommand;
 use crate::cli::cluster::ClusterCommand;
 use crate::cli::holds::DescribeCommand;
+use crate::cli::store::StoreCommand;
 use crate::cli::{Cli, Command};
 use crate::core::printable::printable_lines;
 
@@ -43,6 +48,14 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Describe(DescribeCommand::Hold(args)) => {
                 crate::cli::holds::describe(args).await
             }
+            Command::Describe(DescribeCommand::Batch(args)) => {
+                crate::cli::batch::describe(args).await
+            }
+            Command::Audit(AuditCommand::List(args)) => crate::cli::audit::list(*args).await,
+            Command::Audit(AuditCommand::Export(args)) => crate::cli::audit::export(args).await,
+            Command::Audit(AuditCommand::Verify(args)) => audit::verify(args).await,
+            Command::Store(StoreCommand::Restored(args)) => restored::run(args).await,
+            Command::Resend(args) => crate::cli::notifications::resend(args).await,
             Command::Approve(args) => crate::cli::holds::approve(args).await,
             Command::Deny(args) => crate::cli::holds::deny(args).await,
             Command::Apply(args) => crate::cli::rules::apply(args).await,

@@ -1,5 +1,5 @@
-//! Keeps the journal at its length: once an hour, what is older than the configuration says leaves it. Of several replicas each
-//! looks after the accounts that it manages.
+//! Keeps the journal and the audit at their length: once an hour, what is older than the configuration says leaves them. Of several replicas
+//! each looks after the journals of the accounts that it manages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,18 +18,26 @@ const STEP_ENTRIES: u32 = 100;
 /// Between two steps others write.
 const BETWEEN_STEPS: Duration = Duration::from_millis(100);
 
-/// Prunes the journals of the accounts that are managed here, for ever; without a retention it only waits.
-pub async fn run(
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
-    workers: Arc<Workers>,
-    keep: Option<Duration>,
-) {
-    let Some(keep) = keep else { return std::future::pending().await };
-    let keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+/// How long is kept; `None` for ever.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept {
+    /// Of the journals.
+    pub journal: Option<Duration>,
+    /// Of the audit.
+    pub audit: Option<Duration>,
+}
+
+/// Prunes the journals of the accounts that are managed here, and the audit, for ever; without a retention it only waits.
+pub async fn run(store: Arc<dyn Store>, clock: Arc<dyn Clock>, workers: Arc<Workers>, kept: Kept) {
+    let millis = |keep: Duration| i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
     loop {
-        for account in workers.all().keys() {
-            prune(&*store, &*clock, account, keep_ms).await;
+        if let Some(keep) = kept.journal.map(millis) {
+            for account in workers.all().keys() {
+                prune(&*store, &*clock, account, keep).await;
+            }
+        }
+        if let Some(keep) = kept.audit.map(millis) {
+            prune_audit(&*store, &*clock, keep).await;
         }
         tokio::time::sleep(EVERY).await;
     }
@@ -54,5 +62,26 @@ async fn prune(store: &dyn Store, clock: &dyn Clock, account: &AccountId, keep_m
     }
     if pruned > 0 {
         info!(account = %account, entries = pruned, "journal entries beyond their retention were cut");
+    }
+}
+
+/// Every replica may: the end of the chain is locked meanwhile, and what one has cut the next one does not find.
+async fn prune_audit(store: &dyn Store, clock: &dyn Clock, keep_ms: i64) {
+    let mut pruned = 0;
+    loop {
+        let now = clock.now();
+        let before = Timestamp(now.0.saturating_sub(keep_ms));
+        match store.prune_audit(before, STEP_ENTRIES, now).await {
+            Ok(0) => break,
+            Ok(step) => pruned += step,
+            Err(error) => {
+                warn!(%error, "the audit could not be cut; it is tried again in an hour");
+                break;
+            }
+        }
+        tokio::time::sleep(BETWEEN_STEPS).await;
+    }
+    if pruned > 0 {
+        info!(entries = pruned, "entries of the audit beyond their retention were cut");
     }
 }

@@ -19,6 +19,7 @@ pub mod handovers;
 pub mod ingest;
 pub mod lease;
 pub mod metrics;
+pub mod notices;
 pub mod placer;
 pub mod replicas;
 pub mod rules;
@@ -36,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
+use crate::core::audit::AuditOrigin;
 use crate::core::governance::ruleset::Rules;
 use crate::core::governance::snapshot::{GovernedCluster, GovernedClusters};
 use crate::core::ids::{AccountId, ClusterId};
@@ -327,9 +329,15 @@ impl Broker {
         let (follower, feed) = wiring.feed_reader(parts.store.clone()).await?;
         // From here on another replica's rules are heard of.
         let (store, clock) = (Arc::clone(&wiring.store), Arc::clone(&parts.clock));
-        let (rules_keeper, rules) =
-            RulesKeeper::begin(store, clock, parts.rules.clone(), governed(&parts.clusters))
-                .await?;
+        let origin = AuditOrigin::replica(parts.replica.replica.0);
+        let (rules_keeper, rules) = RulesKeeper::begin(
+            store,
+            clock,
+            parts.rules.clone(),
+            governed(&parts.clusters),
+            origin,
+        )
+        .await?;
         let factory = wiring.worker_factory(&parts, feed.clone(), discovered, rules.clone());
         let (mut manager, standing) = wiring.lease_manager(&parts, factory);
         let start = Start {

@@ -7,9 +7,12 @@ use clap::Args;
 
 use super::output::ReadArgs;
 use super::rules::DocumentFormat;
-use super::{holds, rules};
+use super::{audit, holds, notifications, rules};
 use crate::api::rules::KindParam;
 use crate::core::ids::RuleName;
+
+/// How many decisions are shown; zonefold audit list shows more.
+const SHOWN_DECISIONS: usize = 100;
 
 /// What can be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +23,10 @@ pub enum Readable {
     Holds,
     /// What needed the word of people.
     Requests,
+    /// Decisions, the newest.
+    Audit,
+    /// What subscribers are told.
+    Notifications,
 }
 
 impl FromStr for Readable {
@@ -29,10 +36,11 @@ impl FromStr for Readable {
         match text.to_ascii_lowercase().as_str() {
             "hold" | "holds" => Ok(Self::Holds),
             "request" | "requests" => Ok(Self::Requests),
-            _ => text
-                .parse()
-                .map(Self::Rules)
-                .map_err(|error: String| format!("{error}; or holds, or requests")),
+            "audit" => Ok(Self::Audit),
+            "notification" | "notifications" => Ok(Self::Notifications),
+            _ => text.parse().map(Self::Rules).map_err(|error: String| {
+                format!("{error}; or holds, requests, audit, or notifications")
+            }),
         }
     }
 }
@@ -40,7 +48,7 @@ impl FromStr for Readable {
 /// Arguments of `zonefold get`.
 #[derive(Clone, Debug, Args)]
 pub struct GetArgs {
-    /// What to show: a kind of rules, such as grants, or holds, or requests; all rules if it is left out
+    /// What to show: a kind of rules, such as grants, or holds, requests, audit, or notifications; all rules if it is left out
     #[arg(env = "ZONEFOLD_KIND", value_name = "KIND")]
     pub kind: Option<Readable>,
     /// The name of one rule
@@ -49,6 +57,9 @@ pub struct GetArgs {
     /// Write the rules as documents that can be applied again
     #[arg(long, env = "ZONEFOLD_DOCUMENTS", value_enum)]
     pub documents: Option<DocumentFormat>,
+    /// Only notifications in this state: waiting, delivered or dead
+    #[arg(long, env = "ZONEFOLD_STATE", value_name = "STATE")]
+    pub state: Option<String>,
     /// Where the broker is, and how the answer is written.
     #[command(flatten)]
     pub read: ReadArgs,
@@ -59,6 +70,10 @@ pub struct GetArgs {
 /// # Errors
 /// The broker cannot be reached, refuses, or is none; or the answer cannot be written; or an argument is for rules only.
 pub async fn run(args: GetArgs) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!(
+        args.state.is_none() || args.kind == Some(Readable::Notifications),
+        "--state is for notifications"
+    );
     let kind = match args.kind {
         None => None,
         Some(Readable::Rules(kind)) => Some(kind),
@@ -69,6 +84,10 @@ pub async fn run(args: GetArgs) -> anyhow::Result<ExitCode> {
             );
             return match other {
                 Readable::Requests => holds::requests(&args.read).await,
+                Readable::Audit => audit::show(&args.read, &[], SHOWN_DECISIONS).await,
+                Readable::Notifications => {
+                    notifications::list(&args.read, args.state.as_deref()).await
+                }
                 _ => holds::list(&args.read).await,
             };
         }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use super::batch::BatchArgs;
 use super::client::{Client, encode};
 use super::output::{ReadArgs, Rows, section, table};
 use crate::api::changes::Difference;
@@ -23,6 +24,11 @@ pub enum DescribeCommand {
     /// Show what a hold would change
     #[command(after_help = "Example:\n  zonefold describe hold 5d31fd7c8fc0")]
     Hold(HoldArgs),
+    /// Show what one call to Route 53 changed, why, by which rules and by whose word
+    #[command(
+        after_help = "Example:\n  zonefold describe batch 0198f7a2-5a3c-7000-8000-5d31fd7c8fc0"
+    )]
+    Batch(BatchArgs),
 }
 
 /// Arguments for one hold.

@@ -1,15 +1,19 @@
 //! The command line. Every option is also an environment variable `ZONEFOLD_…`.
 
+pub mod audit;
+pub mod batch;
 pub mod client;
 pub mod cluster;
 pub mod get;
 pub mod handover;
 pub mod holds;
+pub mod notifications;
 pub mod output;
 pub mod release;
 pub mod reroute;
 pub mod rules;
 pub mod status;
+pub mod store;
 pub mod token;
 pub mod why;
 
@@ -82,6 +86,17 @@ pub enum Command {
         after_help = "Example:\n  zonefold delete grant shop-in-dev-east --reason \"the shop has moved\""
     )]
     Delete(rules::DeleteArgs),
+    /// Who decided what, when, from where and why
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// Send a notification again that could not be delivered
+    #[command(
+        after_help = "Example:\n  zonefold get notifications --state dead\n  zonefold resend 17-oncall"
+    )]
+    Resend(notifications::ResendArgs),
+    /// What is done about the broker's store
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// Pass names from one cluster to another
     #[command(subcommand)]
     Handover(handover::HandoverCommand),

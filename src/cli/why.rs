@@ -20,6 +20,9 @@ pub struct WhyArgs {
     /// The DNS name, in any spelling
     #[arg(env = "ZONEFOLD_NAME", value_name = "NAME")]
     pub name: DnsName,
+    /// The name as it was at this moment, such as 2026-07-30T09:15:00Z: by the journal, and by the rules of then
+    #[arg(long, env = "ZONEFOLD_AT", value_name = "TIME")]
+    pub at: Option<String>,
     /// Where the broker is, and how the answer is written.
     #[command(flatten)]
     pub read: ReadArgs,
@@ -31,8 +34,9 @@ pub struct WhyArgs {
 /// The broker cannot be reached, refuses, or is none; or the answer cannot be written.
 pub async fn run(args: WhyArgs) -> anyhow::Result<ExitCode> {
     let client = args.read.client()?;
+    let at = args.at.as_deref().map_or_else(String::new, |at| format!("?at={}", encode(at)));
     let name: Name =
-        client.get(&format!("/api/v1/names/{}", encode(&args.name.to_string()))).await?;
+        client.get(&format!("/api/v1/names/{}{at}", encode(&args.name.to_string()))).await?;
     args.read.write(&name, render)?;
     Ok(ExitCode::SUCCESS)
 }

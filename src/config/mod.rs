@@ -13,6 +13,7 @@ mod cluster;
 mod error;
 mod identity;
 mod locate;
+mod notifications;
 mod rules;
 mod secret;
 mod server;
@@ -31,12 +32,14 @@ pub use budget::{BucketEntry, BudgetEntry, BudgetProfile};
 pub use cluster::{Cluster, Environment};
 pub use error::{ConfigError, Problem, SourceLocation};
 pub use identity::{ClusterIdentity, ServiceAccount};
+pub use notifications::{Audit, Notifications, PrivateAddresses, SecretPlace, SinkSecret};
 pub use rules::{RuleFiles, RulesOfFiles};
 pub use secret::Secret;
 pub use server::{Agents, Aws, Journal, Listen, Log, LogFormat, PlainText, StoreUrl};
 pub use tls::{ListenerName, Tls};
 pub use watch::ConfigWatch;
 
+use crate::core::people::public_url::PublicUrl;
 use error::{KeyPath, Problems};
 
 /// The whole configuration.
@@ -51,6 +54,8 @@ pub struct Config {
     pub agents: Agents,
     /// Access to the REST API.
     pub api: Api,
+    /// Where browsers reach the broker.
+    pub public_url: Option<PublicUrl>,
     /// The environments, which join clusters and accounts.
     pub environments: Vec<Environment>,
     /// The AWS accounts that are managed.
@@ -62,6 +67,10 @@ pub struct Config {
     /// The rules of those folders.
     #[serde(skip)]
     pub governance: RulesOfFiles,
+    /// The secrets of sinks of notifications, and where sinks may be.
+    pub notifications: Notifications,
+    /// How long the audit is kept.
+    pub audit: Audit,
     /// How AWS is called.
     pub aws: Aws,
     /// How long the journal is kept.
@@ -175,6 +184,8 @@ impl Config {
         self.listen.validate(&root.key("listen"), &mut problems);
         self.agents.validate(&root.key("agents"), self.needs_shared_token(), &mut problems);
         self.api.validate(&root.key("api"), &mut problems);
+        self.notifications.validate(&root.key("notifications"), &mut problems);
+        self.audit.validate(&root.key("audit"), &mut problems);
         self.aws.validate(&root.key("aws"), &mut problems);
         self.journal.validate(&root.key("journal"), &mut problems);
         self.log.validate(&root.key("log"), &mut problems);

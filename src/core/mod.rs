@@ -1,6 +1,7 @@
 //! Zonefold's decisions as functions: state in, decision and report out. No async, no IO, no clock, no randomness, no
 //! globals, no logging; time is an argument.
 
+pub mod audit;
 pub mod aws;
 pub mod batch;
 pub mod dns;
@@ -9,6 +10,8 @@ pub mod governance;
 pub mod ids;
 pub mod invariants;
 pub mod limits;
+pub mod notice;
+pub mod people;
 pub mod planning;
 pub mod printable;
 pub mod release;

@@ -1,16 +1,26 @@
 //! The broker's dependencies as traits: a store, Route 53, a clock, callers. Adapters implement them; nothing here does IO.
 
+mod audit;
+mod books;
 mod callers;
 mod dns;
 mod handovers;
+mod history;
+mod notices;
+mod presence;
 mod replicas;
 mod requests;
 mod rules;
 mod store;
 
+pub use audit::*;
+pub use books::*;
 pub use callers::*;
 pub use dns::*;
 pub use handovers::*;
+pub use history::*;
+pub use notices::*;
+pub use presence::*;
 pub use replicas::*;
 pub use requests::*;
 pub use rules::*;

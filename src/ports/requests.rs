@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::StoreError;
+use crate::core::audit::AuditEntry;
 use crate::core::planning::unit_digest::UnitDigest;
 use crate::core::release::request::{ReleaseRequest, RequestState};
 use crate::core::time::Timestamp;
@@ -43,12 +44,13 @@ pub trait Requests: Send + Sync {
     /// A request by its id.
     async fn request(&self, id: Uuid) -> Result<Option<ReleaseRequest>, StoreError>;
 
-    /// Writes a request over its version before, a new one has version 1, and with it what it lets go; other replicas are told of
-    /// that. Answers whether that was its version; if not, nothing was done.
+    /// Writes a request over its version before, a new one has version 1, with what it lets go and what the audit is to say of it;
+    /// other replicas are told of what it lets go. Answers whether that was its version; if not, nothing was done.
     async fn save_request(
         &self,
         request: &ReleaseRequest,
         released: &[ApprovalRow],
+        audit: &[AuditEntry],
     ) -> Result<bool, StoreError>;
 
     /// All units that people let go and that have not gone.

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::StoreError;
+use crate::core::audit::AuditEntry;
 use crate::core::governance::document::StoredRule;
 use crate::core::governance::ruleset::RulesDigest;
 use crate::core::time::Timestamp;
@@ -38,7 +39,11 @@ pub trait RuleSets: Send + Sync {
     /// Whether the rules of these files ever counted.
     async fn files_were_accepted(&self, files: RulesDigest) -> Result<bool, StoreError>;
 
-    /// Makes a set the one that counts, and tells the other replicas; answers whether its number was the next one. If not, another
-    /// set was accepted meanwhile and nothing was done.
-    async fn accept_rules(&self, set: &RuleSetRow) -> Result<bool, StoreError>;
+    /// Makes a set the one that counts, with what the audit is to say of it, and tells the other replicas; answers whether its number
+    /// was the next one. If not, another set was accepted meanwhile and nothing was done.
+    async fn accept_rules(
+        &self,
+        set: &RuleSetRow,
+        audit: &[AuditEntry],
+    ) -> Result<bool, StoreError>;
 }

@@ -8,6 +8,8 @@ use zonefold::adapters::clock::SystemClock;
 use zonefold::adapters::store::{StoreOptions, StoreUrl, open};
 use zonefold::broker::rules::keeper::{RulesKeeper, RulesMessage};
 use zonefold::broker::rules::{ApplyError, ChangedBy, RuleChange, RulesInForce};
+use zonefold::core::audit::AuditOrigin;
+use zonefold::core::governance::actor::Actor;
 use zonefold::core::governance::rule::{Rule, RuleHome};
 use zonefold::core::governance::ruleset::Rules;
 use zonefold::core::governance::snapshot::GovernedClusters;
@@ -46,8 +48,15 @@ impl Replica {
     async fn start(store: &Arc<dyn Store>, teams: &[&str]) -> Self {
         let clusters = GovernedClusters::new();
         let clock = Arc::new(SystemClock);
-        let (keeper, in_force) =
-            RulesKeeper::begin(Arc::clone(store), clock, files(teams), clusters).await.unwrap();
+        let (keeper, in_force) = RulesKeeper::begin(
+            Arc::clone(store),
+            clock,
+            files(teams),
+            clusters,
+            AuditOrigin::default(),
+        )
+        .await
+        .unwrap();
         let (messages, received) = mpsc::unbounded_channel();
         tokio::spawn(keeper.run(received));
         Self { messages, in_force }
@@ -59,7 +68,11 @@ impl Replica {
         expected: Option<u64>,
     ) -> Result<u64, ApplyError> {
         let (reply, answer) = oneshot::channel();
-        let by = ChangedBy { who: "ann".to_owned(), reason: Some("a test".to_owned()) };
+        let by = ChangedBy {
+            actor: Actor::User("ann".to_owned()),
+            origin: AuditOrigin::default(),
+            reason: Some("a test".to_owned()),
+        };
         let message = RulesMessage::Apply { changes, expected, by, reply };
         self.messages.send(message).unwrap_or_else(|_| panic!("the keeper has ended"));
         answer.await.unwrap()

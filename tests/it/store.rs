@@ -1,16 +1,20 @@
 //! The store over both databases: one suite, run twice. Each test is a function over a [`Place`], a fresh database.
 
+mod audit;
 mod budget;
 mod crash;
 mod feed;
 mod forget;
+mod history;
 mod ingest;
 mod journal;
 mod leases;
 mod model;
 mod network;
+mod notices;
 mod opening;
 mod requests;
+mod restored;
 mod retention;
 mod rules;
 mod sessions;

@@ -7,6 +7,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{SqlStore, handovers, in_transaction, requests, rules};
+use crate::core::audit::AuditEntry;
 use crate::core::governance::handover::{Handover, HandoverReport};
 use crate::core::governance::ruleset::RulesDigest;
 use crate::core::ids::AccountId;
@@ -29,8 +30,12 @@ impl RuleSets for SqlStore {
         in_transaction!(self.reading(), rules::files_were_accepted, files)
     }
 
-    async fn accept_rules(&self, set: &RuleSetRow) -> Result<bool, StoreError> {
-        in_transaction!(self.writing(), rules::accept, self.replica, set)
+    async fn accept_rules(
+        &self,
+        set: &RuleSetRow,
+        audit: &[AuditEntry],
+    ) -> Result<bool, StoreError> {
+        in_transaction!(self.writing(), rules::accept, self.replica, set, audit)
     }
 }
 
@@ -48,8 +53,9 @@ impl Requests for SqlStore {
         &self,
         request: &ReleaseRequest,
         released: &[ApprovalRow],
+        audit: &[AuditEntry],
     ) -> Result<bool, StoreError> {
-        in_transaction!(self.writing(), requests::save, self.replica, request, released)
+        in_transaction!(self.writing(), requests::save, self.replica, request, released, audit)
     }
 
     async fn approvals(&self) -> Result<Vec<ApprovalRow>, StoreError> {

@@ -6,6 +6,7 @@
 //! is stored as it was hashed: canonical means that nothing formats it again.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -16,10 +17,12 @@ use super::names::{intern_clusters, known, zone_numbers};
 use super::transaction::Transaction;
 use super::value::{Input, Kind, Row};
 use super::zones::{claim_clusters, claim_zones, record_clusters, write_claims, write_records};
-use super::{requests, rules};
+use super::{audit, requests, rules};
+use crate::core::audit::{AuditEntry, AuditKind, AuditScope};
 use crate::core::dns::name::DnsName;
+use crate::core::governance::actor::Actor;
 use crate::core::ids::{AccountId, BatchId, ClusterId};
-use crate::core::planning::change::{Batch, Change};
+use crate::core::planning::change::{Batch, Change, Motive};
 use crate::core::time::Timestamp;
 use crate::ports::{
     BatchOutcome, BatchRow, ChainCheck, ClaimWrite, CountedRow, RecordWrite, StoreError,
@@ -229,7 +232,44 @@ pub(super) async fn begin(
         push_change(&mut input, ordinal, batch, zone, cluster, change)?;
     }
     transaction.execute_bulk(INSERT_CHANGES, input).await?;
-    write_claims(transaction, claims, &zones, &clusters).await
+    requests::note_batch(transaction, batch.id, &batch.stamp.released).await?;
+    write_claims(transaction, claims, &zones, &clusters, Some(batch.planned_at)).await?;
+    let decided = decided_by_itself(transaction, batch).await?;
+    audit::append(transaction, &decided).await
+}
+
+/// What the broker decides with a batch by itself: to put back what another writer changed, and to take over what it did not make.
+async fn decided_by_itself(
+    transaction: &mut Transaction,
+    batch: &Batch,
+) -> Result<Vec<AuditEntry>, StoreError> {
+    let mut entries = vec![];
+    for (motive, kind) in
+        [(Motive::Repair, AuditKind::DriftRepaired), (Motive::Adopt, AuditKind::RecordAdopted)]
+    {
+        let changes = batch.changes().filter(|change| change.cause.motive == motive);
+        let names: BTreeSet<String> = changes.map(|change| change.key.name.to_string()).collect();
+        if names.is_empty() {
+            continue;
+        }
+        let apex = "select name, environment from zones where zone = $1";
+        let apex = transaction.fetch_optional(apex, [batch.zone.as_str().into()]).await?;
+        let said = |column: &str| apex.as_ref().map(|row| row.text(column)).transpose();
+        let scope = AuditScope {
+            environment: said("environment")?.map(|text| parse("environment", text)).transpose()?,
+            account: Some(batch.account.clone()),
+            zone: said("name")?.map(|text| parse("name of a zone", text)).transpose()?,
+            zone_id: Some(batch.zone.clone()),
+            ..AuditScope::default()
+        };
+        entries.push(AuditEntry {
+            scope: scope.named(names),
+            batch: Some(batch.id),
+            rules: Some(batch.stamp.rules),
+            ..AuditEntry::new(batch.planned_at, Actor::Broker, kind)
+        });
+    }
+    Ok(entries)
 }
 
 const CHANGES: &[(&str, Kind)] = &[
@@ -325,7 +365,7 @@ pub(super) async fn finish(
         requests::use_up(transaction, &batch.stamp.released).await?;
     }
     write_records(transaction, known(&zones, &batch.zone)?, ending.writes, &clusters).await?;
-    write_claims(transaction, ending.claims, &zones, &clusters).await
+    write_claims(transaction, ending.claims, &zones, &clusters, Some(ending.at)).await
 }
 
 const COUNTED: &str = "

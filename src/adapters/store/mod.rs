@@ -14,12 +14,15 @@
 //! * **The journal** ([`journal`]) is append-only, which triggers enforce, and hash-chained for each account. The tables
 //!   `batches` and `changes` are made from it in the same transaction, to be queried. Old entries are cut from its front
 //!   ([`retention`]), and the chain says so.
+//! * **The audit** ([`audit`]) is one chain of the same kind for the whole store; what it tells of is written in the same
+//!   transaction.
 //! * **Several replicas** on one PostgreSQL: [`leases`] says which of them manages which account, and fences the writes of one
 //!   whose lease has passed on; [`feed`] tells each what the others stored, and [`listener`] wakes it.
 //! * **Durability**: SQLite syncs its log at each commit, PostgreSQL is refused when `synchronous_commit` is off.
 //!
 //! Times are milliseconds; names of clusters and ids of zones are numbers inside the database.
 
+mod audit;
 mod changes;
 mod clock;
 mod codec;
@@ -28,6 +31,7 @@ mod error;
 mod feed;
 mod governed;
 mod handovers;
+mod history;
 mod ingest;
 mod journal;
 mod lane;
@@ -35,12 +39,16 @@ mod leases;
 mod listener;
 mod migrate;
 mod names;
+mod notices;
 pub mod offline;
+mod opening;
 mod placements;
 mod placing;
 mod postgres;
 mod precedence;
+mod presence;
 mod requests;
+mod restored;
 mod retention;
 mod rules;
 mod sessions;
@@ -56,6 +64,7 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use tracing::Instrument as _;
 
+pub use self::opening::{is_in_use, open, open_restored};
 pub use self::url::{StoreUrl, StoreUrlError};
 
 use self::error::from_sqlx;
@@ -66,7 +75,6 @@ use self::postgres::PostgresLanes;
 use self::precedence::Precedence;
 use self::sqlite::SqlitePools;
 use self::transaction::Transaction;
-use self::url::Location;
 use crate::core::dns::record::RecordKey;
 use crate::core::endpoint::verdict::Placement;
 use crate::core::ids::{AccountId, BatchId, ClusterId, ZoneId};
@@ -108,58 +116,6 @@ impl Default for StoreOptions {
             idle_ms: 4_000,
             lease_wait_ms: 2_000,
         }
-    }
-}
-
-/// Opens the store and brings its schema up to date; processes that do so at once take turns.
-///
-/// # Errors
-/// [`StoreError::Unavailable`] when the database cannot be reached or made, [`StoreError::Refused`] when a newer version
-/// wrote it or when it does not keep what it commits. The text names the place, never a password.
-pub async fn open(url: &StoreUrl, options: &StoreOptions) -> Result<Arc<dyn Store>, StoreError> {
-    let opened = match &url.0 {
-        Location::File(path) => sqlite::open_file(path, options).await.map(Database::Sqlite),
-        Location::Memory => sqlite::open_memory(options).await.map(Database::Sqlite),
-        Location::Postgres(connect) => {
-            postgres::open(connect, options).await.map(Database::Postgres)
-        }
-    };
-    let place = |reason: String| format!("{url}: {reason}");
-    match opened {
-        Ok(database) => {
-            let shared = Shared {
-                database,
-                clusters: names::cluster_names(),
-                placements: names::placements(),
-                precedence: Precedence::default(),
-            };
-            Ok(Arc::new(SqlStore {
-                shared: Arc::new(shared),
-                replica: NOBODY,
-                tenure: None,
-                listener: OnceLock::new(),
-            }))
-        }
-        Err(StoreError::Unavailable(reason)) => Err(StoreError::Unavailable(place(reason))),
-        Err(StoreError::Corrupt { what, reason }) => {
-            Err(StoreError::Corrupt { what, reason: place(reason) })
-        }
-        Err(StoreError::Refused(reason)) => Err(StoreError::Refused(place(reason))),
-        Err(other) => Err(other),
-    }
-}
-
-/// Whether another process has a store open that two processes must not change at once.
-///
-/// # Errors
-/// The database is not there, or cannot be read.
-pub async fn is_in_use(url: &StoreUrl) -> Result<bool, StoreError> {
-    match &url.0 {
-        Location::File(path) => sqlite::is_in_use(path).await.map_err(|error| match error {
-            StoreError::Unavailable(reason) => StoreError::Unavailable(format!("{url}: {reason}")),
-            other => other,
-        }),
-        Location::Memory | Location::Postgres(_) => Ok(false),
     }
 }
 

@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
-use super::codec::{from_json, to_json, to_signed};
+use super::audit;
+use super::codec::{batch_bytes, from_json, to_json, to_signed};
 use super::error::corrupt;
 use super::feed::{self, Piece};
 use super::transaction::Transaction;
 use super::value::{Input, Kind, Row};
+use crate::core::audit::AuditEntry;
+use crate::core::ids::BatchId;
 use crate::core::planning::unit_digest::UnitDigest;
 use crate::core::release::request::ReleaseRequest;
 use crate::core::time::Timestamp;
@@ -74,6 +77,7 @@ pub(super) async fn save(
     origin: ReplicaId,
     request: &ReleaseRequest,
     released: &[ApprovalRow],
+    decided: &[AuditEntry],
 ) -> Result<bool, StoreError> {
     let arguments = [
         id_bytes(request.id).into(),
@@ -98,6 +102,9 @@ pub(super) async fn save(
             ]);
         }
         transaction.execute_bulk(APPROVE, input).await?;
+    }
+    audit::append(transaction, decided).await?;
+    if !released.is_empty() {
         feed::append(transaction, origin, vec![Piece::approvals()]).await?;
     }
     Ok(true)
@@ -119,6 +126,22 @@ pub(super) async fn approvals(
         })
     };
     rows.iter().map(read).collect()
+}
+
+/// Notes which requests let units of a batch go: their words are used up with it.
+pub(super) async fn note_batch(
+    transaction: &mut Transaction,
+    batch: BatchId,
+    units: &BTreeSet<UnitDigest>,
+) -> Result<(), StoreError> {
+    let mut input = Input::new(&[("batch_id", Kind::Bytes), ("unit", Kind::Bytes)]);
+    let id = batch_bytes(batch);
+    units.iter().for_each(|unit| input.push([id.clone().into(), unit.0.to_vec().into()]));
+    let note = "
+        insert into batch_requests (batch_id, request_id)
+        select distinct input.batch_id, approvals.request_id from input join approvals on approvals.unit = input.unit
+         where true on conflict (batch_id, request_id) do nothing";
+    transaction.execute_bulk(note, input).await.map(drop)
 }
 
 /// Units went: the words that let them go are for nothing else.

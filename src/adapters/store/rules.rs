@@ -1,10 +1,12 @@
 //! Accepted sets of rules. They are kept: what was decided is explained by the rules of its time.
 
+use super::audit;
 use super::codec::{from_json, to_json, to_signed, to_unsigned};
 use super::error::corrupt;
 use super::feed::{self, Piece};
 use super::transaction::Transaction;
 use super::value::Row;
+use crate::core::audit::AuditEntry;
 use crate::core::governance::ruleset::RulesDigest;
 use crate::core::time::Timestamp;
 use crate::ports::{ReplicaId, RuleSetRow, StoreError};
@@ -34,6 +36,17 @@ pub(super) async fn numbered(
 ) -> Result<Option<RuleSetRow>, StoreError> {
     let number = to_signed("number of a set of rules", number)?;
     transaction.fetch_optional(NUMBERED, [number.into()]).await?.as_ref().map(read).transpose()
+}
+
+/// The set that counted at a moment.
+pub(super) async fn at(
+    transaction: &mut Transaction,
+    at: Timestamp,
+) -> Result<Option<RuleSetRow>, StoreError> {
+    const AT: &str = "
+        select number, digest, files, rules, accepted_at, accepted_by, reason from rule_sets
+         where accepted_at <= $1 order by number desc limit 1";
+    transaction.fetch_optional(AT, [at.0.into()]).await?.as_ref().map(read).transpose()
 }
 
 fn read(row: &Row) -> Result<RuleSetRow, StoreError> {
@@ -70,6 +83,7 @@ pub(super) async fn accept(
     transaction: &mut Transaction,
     origin: ReplicaId,
     set: &RuleSetRow,
+    decided: &[AuditEntry],
 ) -> Result<bool, StoreError> {
     let arguments = [
         to_signed("number of a set of rules", set.number)?.into(),
@@ -83,6 +97,7 @@ pub(super) async fn accept(
     if transaction.fetch(ACCEPT, arguments).await?.is_empty() {
         return Ok(false);
     }
+    audit::append(transaction, decided).await?;
     feed::append(transaction, origin, vec![Piece::rules(set.number)]).await?;
     Ok(true)
 }

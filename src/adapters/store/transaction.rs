@@ -7,6 +7,7 @@ use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Sqlite};
 
+use super::clock::clock;
 use super::error::from_sqlx;
 use super::lane::{PostgresQuery, Work};
 use super::value::{Columns, Input, Row, Value, pack_columns, unpack_rows};
@@ -128,6 +129,14 @@ impl Transaction {
     /// Whether other processes may write here at the same time.
     pub(super) fn is_shared(&self) -> bool {
         matches!(self, Self::Postgres(_))
+    }
+
+    /// The time of the database in milliseconds since the epoch, as an expression.
+    pub(super) fn clock(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "cast(unixepoch('subsec') * 1000 as integer)",
+            Self::Postgres(_) => clock!(),
+        }
     }
 
     /// A query's end that keeps the read rows from changing until the commit. SQLite's one writer needs none.

@@ -290,7 +290,7 @@ pub(super) async fn save_claims(
 ) -> Result<(), StoreError> {
     let zones = zone_numbers(transaction, claim_zones(writes)).await?;
     let clusters = intern_clusters(transaction, claim_clusters(writes)).await?;
-    write_claims(transaction, writes, &zones, &clusters).await
+    write_claims(transaction, writes, &zones, &clusters, None).await
 }
 
 const CLAIM_PUTS: &[(&str, Kind)] = &[
@@ -305,17 +305,34 @@ const PUT_CLAIMS: &str = "
     select zone_id, name, cluster_id, since from input where true
     on conflict (zone_id, name) do update set cluster_id = excluded.cluster_id, since = excluded.since";
 
+const CLAIM_ENDS: &[(&str, Kind)] = &[
+    ("zone_id", Kind::Int),
+    ("name", Kind::Text),
+    ("cluster_id", Kind::Int),
+    ("until", Kind::Int),
+];
+
+/// Of claims that pass to another cluster, or to none.
+const KEEP_ENDED: &str = "
+    insert into past_claims (zone_id, name, cluster_id, since, until)
+    select c.zone_id, c.name, c.cluster_id, c.since, coalesce(input.until, NOW)
+      from input join claims c on c.zone_id = input.zone_id and c.name = input.name
+     where input.cluster_id is null or input.cluster_id <> c.cluster_id
+    on conflict (zone_id, name, until) do nothing";
+
 /// The first line finds the rows by their key, as for records; the second keeps to the pairs.
 const RELEASE_CLAIMS: &str = "
     delete from claims where zone_id in (select zone_id from input) and name in (select name from input)
        and exists (select 1 from input where input.zone_id = claims.zone_id and input.name = claims.name)";
 
-/// Applies differences to the claims; the last write of a name counts.
+/// Applies differences to the claims; the last write of a name counts. Claims that end are kept with their end, which is `at`, or now
+/// if that is not given.
 pub(super) async fn write_claims(
     transaction: &mut Transaction,
     writes: &[ClaimWrite],
     zones: &BTreeMap<ZoneId, i64>,
     clusters: &BTreeMap<ClusterId, i64>,
+    at: Option<Timestamp>,
 ) -> Result<(), StoreError> {
     let mut last: BTreeMap<(i64, &DnsName), Option<&ClaimRow>> = BTreeMap::new();
     for write in writes {
@@ -325,16 +342,24 @@ pub(super) async fn write_claims(
         };
     }
     let mut puts = Input::new(CLAIM_PUTS);
+    let mut ends = Input::new(CLAIM_ENDS);
     let mut releases = Input::new(&[("zone_id", Kind::Int), ("name", Kind::Text)]);
     for ((zone, name), row) in last {
         match row {
             Some(row) => {
                 let cluster = known(clusters, &row.cluster)?;
+                ends.push([zone.into(), name.as_str().into(), cluster.into(), row.since.0.into()]);
                 puts.push([zone.into(), name.as_str().into(), cluster.into(), row.since.0.into()]);
             }
-            None => releases.push([zone.into(), name.as_str().into()]),
+            None => {
+                let (nobody, at) = (None::<i64>, at.map(|at| at.0));
+                ends.push([zone.into(), name.as_str().into(), nobody.into(), at.into()]);
+                releases.push([zone.into(), name.as_str().into()]);
+            }
         }
     }
+    let keep = KEEP_ENDED.replace("NOW", transaction.clock());
+    transaction.execute_bulk(&keep, ends).await?;
     transaction.execute_bulk(RELEASE_CLAIMS, releases).await?;
     transaction.execute_bulk(PUT_CLAIMS, puts).await?;
     Ok(())

@@ -3,6 +3,7 @@
 //! The answer joins what the workers know of the name in each of their zones, what clusters want that found no zone, the
 //! journal, and, if no endpoint asks for the name yet, where it would go.
 
+mod past;
 pub mod reroute;
 mod summary;
 
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
 use super::changes::{Change, Difference};
@@ -21,7 +22,7 @@ use super::page::MissingPart;
 use super::peers::{Asker, Onward, Peers, Worked};
 use super::problem::{ApiError, Problem};
 use super::records::Record;
-use super::request::{NoParams, Params, identifier};
+use super::request::{Params, identifier};
 use super::rules::RuleReference;
 use super::values::{RecordSet, Time, ZoneReference, visibilities};
 use crate::broker::directory::Directory;
@@ -43,6 +44,12 @@ pub struct Name {
     /// The name, in its one form.
     #[schema(value_type = String, example = "www.dev.example.com")]
     pub name: DnsName,
+    /// The moment of which this is; left out for now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Time>,
+    /// The number of the set of rules that counted at that moment; left out for now, and if none did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<u64>,
     /// All of the following in a few sentences.
     #[schema(
         example = "www.dev.example.com is held by dev-east in the zone dev.example.com (public Z0EXAMPLE, account 111111111111) \
@@ -147,11 +154,22 @@ pub struct Route {
     pub message: Option<String>,
 }
 
+/// Which moment.
+#[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct NameMoment {
+    /// The name as it was then: our record sets, the holder, the owner by the rules of that moment. What clusters asked for and what
+    /// others wrote is not kept.
+    #[param(value_type = Option<String>, example = "2026-07-30T09:15:00Z")]
+    pub at: Option<Time>,
+}
+
 /// Why a name is what it is.
 ///
 /// Answers for every name, also for one that no endpoint asks for: then `routes` says which zone would hold it, or which are near.
 #[utoipa::path(get, path = "/api/v1/names/{fqdn}", operation_id = "why_name", tag = "names",
-    params(("fqdn" = String, Path, description = "The name, in any spelling.", example = "www.dev.example.com")),
+    params(("fqdn" = String, Path, description = "The name, in any spelling.", example = "www.dev.example.com"), NameMoment),
     responses(
         (status = 200, description = "Everything that is known of the name.", body = Name),
         (status = 400, description = "That is no DNS name.", body = Problem, content_type = "application/problem+json"),
@@ -161,9 +179,12 @@ pub async fn get(
     asker: Asker,
     onward: Onward,
     Path(fqdn): Path<String>,
-    Params(NoParams {}): Params<NoParams>,
+    Params(NameMoment { at }): Params<NameMoment>,
 ) -> Result<Json<Name>, ApiError> {
     let name: DnsName = identifier(&fqdn)?;
+    if let Some(at) = at {
+        return Ok(Json(past::get(&state, name, at).await?));
+    }
     let rules = Arc::clone(&state.broker.rules.borrow().governance);
     let mut zones: Vec<NameInZone> = state
         .broker
@@ -187,8 +208,17 @@ pub async fn get(
         ChangeFilter { name: Some(name.clone()), limit: LAST_CHANGES, ..ChangeFilter::default() };
     let changes = state.broker.changes(&filter).await?.into_iter().map(Change::from).collect();
     let routes = routes(&state.broker.directory, &name);
-    let mut answer =
-        Name { name, summary: String::new(), zones, unplaced, routes, changes, missing };
+    let mut answer = Name {
+        name,
+        at: None,
+        rules: None,
+        summary: String::new(),
+        zones,
+        unplaced,
+        routes,
+        changes,
+        missing,
+    };
     answer.summary = summary::of(&answer);
     Ok(Json(answer))
 }

@@ -6,9 +6,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::api::ApiState;
+use crate::api::caller::Caller;
 use crate::api::problem::{ApiError, Problem};
 use crate::api::request::{Params, identifier};
+use crate::api::role::Granted;
 use crate::broker::directory::NameReach;
+use crate::core::audit::{AuditEntry, AuditKind, AuditScope};
 use crate::core::dns::name::DnsName;
 
 /// Which names are meant.
@@ -41,11 +44,21 @@ pub struct Rerouted {
         (status = 503, description = "The broker stops.", body = Problem, content_type = "application/problem+json")))]
 pub async fn post(
     State(state): State<ApiState>,
+    granted: axum::Extension<Granted>,
+    caller: Caller,
     Path(fqdn): Path<String>,
     Params(RerouteParams { below }): Params<RerouteParams>,
 ) -> Result<Json<Rerouted>, ApiError> {
     let name: DnsName = identifier(&fqdn)?;
     let reach = if below { NameReach::Below } else { NameReach::Name };
+    let pattern = if below { format!("*.{name}") } else { name.to_string() };
+    // It stands in the audit before it is done: what is not in the audit is not done.
+    let entry = AuditEntry {
+        origin: caller.origin(&state),
+        scope: AuditScope::default().named([name.to_string(), pattern]),
+        ..AuditEntry::new(state.broker.clock.now(), granted.person().actor, AuditKind::NameRerouted)
+    };
+    state.broker.store.append_audit(&[entry]).await?;
     let endpoints = state.broker.reroute(name, reach).await.ok_or(ApiError::Stopping)?;
     Ok(Json(Rerouted { endpoints }))
 }

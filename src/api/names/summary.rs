@@ -258,6 +258,8 @@ mod tests {
         let name = name("www.example.com");
         of(&Name {
             name,
+            at: None,
+            rules: None,
             summary: String::new(),
             zones,
             unplaced,

@@ -12,6 +12,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use super::{ApplyError, ChangedBy, RuleChange, RulesInForce, changed};
+use crate::core::audit::{
+    AuditEntry, AuditKind, AuditOrigin, AuditResult, RuleSetChange, rule_changes,
+};
+use crate::core::governance::actor::Actor;
 use crate::core::governance::handover::Handovers;
 use crate::core::governance::rule::{Rule, RuleHome};
 use crate::core::governance::ruleset::Rules;
@@ -21,6 +25,8 @@ use crate::ports::{ApprovalRow, Clock, RuleSetRow, Store, StoreError};
 
 /// How long a store that does not answer is left alone.
 const AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// How many refused changes of one call stand in the audit.
+const MOST_REFUSED: usize = 100;
 
 /// Messages to the keeper.
 pub enum RulesMessage {
@@ -55,6 +61,8 @@ pub struct RulesKeeper {
     files_are_news: bool,
     clusters: GovernedClusters,
     in_force: watch::Sender<Arc<RulesInForce>>,
+    /// Which replica it is that takes rules from files.
+    origin: AuditOrigin,
 }
 
 impl RulesKeeper {
@@ -67,9 +75,11 @@ impl RulesKeeper {
         clock: Arc<dyn Clock>,
         files: Arc<Rules>,
         clusters: GovernedClusters,
+        origin: AuditOrigin,
     ) -> Result<(Self, watch::Receiver<Arc<RulesInForce>>), StoreError> {
         let (in_force, seen) = watch::channel(Arc::default());
-        let mut keeper = Self { store, clock, files, files_are_news: false, clusters, in_force };
+        let mut keeper =
+            Self { store, clock, files, files_are_news: false, clusters, in_force, origin };
         keeper.take_approvals().await?;
         keeper.take_handovers().await?;
         keeper.converge().await?;
@@ -90,7 +100,9 @@ impl RulesKeeper {
                 RulesMessage::HandedOver => self.take_handovers_at_last().await,
                 RulesMessage::Apply { changes, expected, by, reply } => {
                     // Who asked may have gone.
-                    let _gone = reply.send(self.apply(&changes, expected, &by).await);
+                    let applied = self.apply(&changes, expected, &by).await;
+                    self.note_refused(&changes, &by, applied.as_ref().err()).await;
+                    let _gone = reply.send(applied);
                 }
             }
         }
@@ -169,8 +181,9 @@ impl RulesKeeper {
                     return self.take(latest.as_ref(), known, Some(behind));
                 }
                 Ok(rules) => {
-                    let by = ChangedBy { who: "files".to_owned(), reason: None };
-                    if self.accept(latest.as_ref(), &rules, &by).await? {
+                    let actor = Actor::File("rules".to_owned());
+                    let by = ChangedBy { actor, origin: self.origin.clone(), reason: None };
+                    if self.accept(latest.as_ref(), &known, &rules, &by).await? {
                         continue;
                     }
                 }
@@ -182,6 +195,7 @@ impl RulesKeeper {
     async fn accept(
         &self,
         latest: Option<&RuleSetRow>,
+        before: &Rules,
         rules: &Rules,
         by: &ChangedBy,
     ) -> Result<bool, StoreError> {
@@ -194,10 +208,18 @@ impl RulesKeeper {
             files: rules.digest_of_files(),
             rules: stored,
             at: self.clock.now(),
-            by: by.who.clone(),
+            by: by.actor.to_string(),
             reason: by.reason.clone(),
         };
-        let is_next = self.store.accept_rules(&set).await?;
+        let change = RuleSetChange {
+            actor: by.actor.clone(),
+            origin: by.origin.clone(),
+            reason: by.reason.clone(),
+            at: set.at,
+            number: set.number,
+        };
+        let audit = rule_changes(before, rules, &change);
+        let is_next = self.store.accept_rules(&set, &audit).await?;
         if is_next {
             info!(number = set.number, digest = %set.digest, by = %set.by, rules = set.rules.len(), "a set of rules is accepted");
         }
@@ -228,6 +250,36 @@ impl RulesKeeper {
         Ok(())
     }
 
+    /// Says in the audit what was asked for and refused. That the store does not answer is no decision.
+    async fn note_refused(
+        &self,
+        changes: &[RuleChange],
+        by: &ChangedBy,
+        error: Option<&ApplyError>,
+    ) {
+        let Some(error) = error.filter(|error| !matches!(error, ApplyError::Store(_))) else {
+            return;
+        };
+        let entry = |change: &RuleChange| {
+            let (kind, after) = match change {
+                RuleChange::Put(rule) => (AuditKind::RuleWritten, rule.document().ok()),
+                RuleChange::Delete(_) => (AuditKind::RuleDeleted, None),
+            };
+            AuditEntry {
+                origin: by.origin.clone(),
+                subject: Some(change.id().to_string()),
+                after,
+                reason: by.reason.clone(),
+                result: AuditResult::Refused(error.to_string()),
+                ..AuditEntry::new(self.clock.now(), by.actor.clone(), kind)
+            }
+        };
+        let refused: Vec<AuditEntry> = changes.iter().take(MOST_REFUSED).map(entry).collect();
+        if let Err(error) = self.store.append_audit(&refused).await {
+            warn!(%error, "what was refused does not stand in the audit");
+        }
+    }
+
     /// Changes rules of the store, whatever this replica's files say.
     async fn apply(
         &mut self,
@@ -246,7 +298,7 @@ impl RulesKeeper {
             if rules.digest() == known.digest() {
                 return Ok(number);
             }
-            if self.accept(latest.as_ref(), &rules, by).await? {
+            if self.accept(latest.as_ref(), &known, &rules, by).await? {
                 self.converge_at_last().await;
                 return Ok(number + 1);
             }

@@ -5,6 +5,8 @@ pub mod releases;
 
 use std::sync::Arc;
 
+use crate::core::audit::AuditOrigin;
+use crate::core::governance::actor::Actor;
 use crate::core::governance::rule::{Rule, RuleId};
 use crate::core::governance::ruleset::{Rules, SetProblem};
 use crate::core::governance::snapshot::Governance;
@@ -44,8 +46,10 @@ impl RuleChange {
 /// Who changes rules, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangedBy {
-    /// A person, a token, or a file, as people read it.
-    pub who: String,
+    /// A person, a token, or a file.
+    pub actor: Actor,
+    /// From where.
+    pub origin: AuditOrigin,
     /// The reason that they gave.
     pub reason: Option<String>,
 }

@@ -2,6 +2,9 @@
 
 use uuid::Uuid;
 
+use crate::core::audit::{
+    AuditEntry, AuditKind, AuditOrigin, AuditResult, AuditScope, request_changes,
+};
 use crate::core::dns::name::DnsName;
 use crate::core::governance::actor::{ActingPerson, Actor};
 use crate::core::planning::unit_digest::UnitDigest;
@@ -23,6 +26,8 @@ pub struct DecidedHold {
     pub digest: UnitDigest,
     /// The apex of its zone.
     pub zone: DnsName,
+    /// Its names.
+    pub names: Vec<DnsName>,
     /// Its units.
     pub units: Vec<UnitDigest>,
     /// Why it is held, for people.
@@ -42,6 +47,8 @@ pub struct Word {
     pub verdict: WordVerdict,
     /// What they said to it.
     pub comment: String,
+    /// From where they say it.
+    pub origin: AuditOrigin,
 }
 
 /// Yes or no.
@@ -77,6 +84,7 @@ pub async fn decide(
     word: &Word,
     now: Timestamp,
 ) -> Result<ReleaseRequest, DecideError> {
+    let names: Vec<String> = hold.names.iter().map(ToString::to_string).collect();
     for _ in 0..TRIES {
         let pending = RequestFilter {
             state: Some(RequestState::Pending),
@@ -86,31 +94,111 @@ pub async fn decide(
         };
         let mut known = store.requests(&pending).await?.into_iter();
         let known = known.find(|request| now < request.expires_at);
+        let before = known.clone();
         let mut request = known.unwrap_or_else(|| begun(hold, now));
-        let mut released = vec![];
-        match word.verdict {
-            WordVerdict::Approve(until) => {
-                let (person, deciders) = (&word.person, &word.deciders);
-                if request.approve(person, deciders, hold.digest, &word.comment, now)? {
-                    let approval = |unit: &UnitDigest| ApprovalRow {
-                        unit: *unit,
-                        request: request.id,
-                        at: now,
-                        until: now + until,
-                    };
-                    released = hold.units.iter().map(approval).collect();
+        match say(&mut request, hold, word, now) {
+            Ok(released) => {
+                request.version += 1;
+                let audit = request_changes(before.as_ref(), &request, &word.origin, &names);
+                if store.save_request(&request, &released, &audit).await? {
+                    return Ok(request);
                 }
             }
-            WordVerdict::Deny => {
-                request.deny(&word.person, &word.deciders, &word.comment, now)?;
+            Err(refused) => {
+                let request = before.map(|before| before.id);
+                store.append_audit(&[refused_word(hold, word, request, &refused, now)]).await?;
+                return Err(refused.into());
             }
-        }
-        request.version += 1;
-        if store.save_request(&request, &released).await? {
-            return Ok(request);
         }
     }
     Err(DecideError::Busy)
+}
+
+/// What the audit says of a word that is not taken.
+fn refused_word(
+    hold: &DecidedHold,
+    word: &Word,
+    request: Option<Uuid>,
+    refused: &RefusedVerb,
+    now: Timestamp,
+) -> AuditEntry {
+    let kind = match word.verdict {
+        WordVerdict::Approve(_) => AuditKind::RequestApproved,
+        WordVerdict::Deny => AuditKind::RequestDenied,
+    };
+    AuditEntry {
+        origin: word.origin.clone(),
+        scope: AuditScope { zone: Some(hold.zone.clone()), ..AuditScope::default() }
+            .named(hold.names.iter().map(ToString::to_string)),
+        reason: Some(word.comment.clone()).filter(|comment| !comment.is_empty()),
+        request,
+        result: AuditResult::Refused(refused.to_string()),
+        ..AuditEntry::new(now, word.person.actor.clone(), kind)
+    }
+}
+
+/// Takes a word into the request, and answers the units that it lets go.
+fn say(
+    request: &mut ReleaseRequest,
+    hold: &DecidedHold,
+    word: &Word,
+    now: Timestamp,
+) -> Result<Vec<ApprovalRow>, RefusedVerb> {
+    let (person, deciders) = (&word.person, &word.deciders);
+    match word.verdict {
+        WordVerdict::Approve(until) => {
+            if !request.approve(person, deciders, hold.digest, &word.comment, now)? {
+                return Ok(vec![]);
+            }
+            let approval = |unit: &UnitDigest| ApprovalRow {
+                unit: *unit,
+                request: request.id,
+                at: now,
+                until: now + until,
+            };
+            Ok(hold.units.iter().map(approval).collect())
+        }
+        WordVerdict::Deny => {
+            request.deny(person, deciders, &word.comment, now)?;
+            Ok(vec![])
+        }
+    }
+}
+
+/// How many requests are looked at at once.
+const PAGE: u32 = 500;
+
+/// Ends the requests whose time is over; answers how many. Each replica may try: one of them is first.
+///
+/// # Errors
+/// The store does not answer.
+pub async fn expire(
+    store: &dyn Store,
+    origin: &AuditOrigin,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    let mut filter = RequestFilter {
+        state: Some(RequestState::Pending),
+        limit: PAGE,
+        ..RequestFilter::default()
+    };
+    let mut ended = 0;
+    loop {
+        let page = store.requests(&filter).await?;
+        for before in &page {
+            let mut request = before.clone();
+            if !request.expire(now) {
+                continue;
+            }
+            request.version += 1;
+            let audit = request_changes(Some(before), &request, origin, &[]);
+            ended += usize::from(store.save_request(&request, &[], &audit).await?);
+        }
+        let Some(last) = page.last().filter(|_| page.len() == PAGE as usize) else {
+            return Ok(ended);
+        };
+        filter.before = Some((last.at, last.id));
+    }
 }
 
 /// The request of a hold, not written yet.

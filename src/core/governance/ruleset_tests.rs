@@ -131,7 +131,7 @@ fn a_set_is_refused_whole_with_each_rule_at_fault_and_the_remedy() {
             rule(RuleKind::Guard, "backwards", json!({ "steps": [
                 { "upToNames": 100, "percent": 30, "atLeast": 1 }, { "upToNames": 10, "percent": 101, "atLeast": 1 },
             ] })),
-            rule(RuleKind::Subscription, "open", json!({ "sink": { "webhook": { "url": "http://hooks.example.com", "secretFile": "/key" } } })),
+            rule(RuleKind::Subscription, "open", json!({ "sink": { "webhook": { "url": "http://hooks.example.com", "secret": "key" } } })),
         ])
         .join("\n")
     );
@@ -170,7 +170,7 @@ fn a_rule_that_is_written_out_reads_back_as_it_was() {
         rule(
             RuleKind::Subscription,
             "chat",
-            json!({ "sink": { "slack": { "urlFile": "/run/slack" } }, "topics": ["holds"] }),
+            json!({ "sink": { "slack": { "secret": "chat" } }, "what": ["holds"] }),
         ),
     ] {
         assert_eq!(Rule::from_json(&rule.document().unwrap(), RuleHome::Store).unwrap(), rule);

@@ -103,6 +103,11 @@ impl Governance {
         &self.rules
     }
 
+    /// The clusters of the configuration.
+    pub fn clusters(&self) -> &GovernedClusters {
+        &self.clusters
+    }
+
     /// What is known of a cluster; `None` if it is not registered.
     pub fn cluster<'a>(&'a self, name: &'a ClusterId) -> Option<ClusterFacts<'a>> {
         let known = self.clusters.get(name)?;

@@ -1,5 +1,6 @@
 //! Agents, a broker and the emulator together: in processes of their own, or in the process of the test.
 
+mod audit;
 mod bad_input;
 pub mod bench;
 mod burst;

@@ -198,6 +198,7 @@ fn every_metric_is_described_and_no_other() {
         ("src/broker/metrics.rs", &["registry.register("][..], ""),
         ("src/broker/usage.rs", &["figure("][..], ""),
         ("src/adapters/tls/metrics.rs", &["registry.register("][..], ""),
+        ("src/broker/notices/metrics.rs", &["registry.register("][..], ""),
         ("src/agent/http.rs", &["registry.register(", "gauge("][..], "zonefold_agent_"),
     ] {
         let source = text_of(path);

@@ -61,7 +61,7 @@ async fn requests_are_listed_newest_first_through_every_filter(place: Place) {
     let denied = ReleaseRequest { state: RequestState::Denied, ..request(3, 20) };
     let requests = [request(1, 10), request(2, 20), denied];
     for request in &requests {
-        assert!(store.save_request(request, &[]).await.unwrap());
+        assert!(store.save_request(request, &[], &[]).await.unwrap());
     }
     let listed = async |filter: RequestFilter| {
         let listed = store.requests(&filter).await.unwrap();
@@ -82,27 +82,30 @@ async fn a_request_is_written_over_its_version_before_and_over_no_other(place: P
     let store = place.open().await;
     let second = ReleaseRequest { version: 2, state: RequestState::Approved, ..request(1, 10) };
     assert!(
-        !store.save_request(&second, &[approval(1, 1)]).await.unwrap(),
+        !store.save_request(&second, &[approval(1, 1)], &[]).await.unwrap(),
         "there is no first one"
     );
-    assert!(store.save_request(&request(1, 10), &[]).await.unwrap());
-    assert!(!store.save_request(&request(1, 10), &[approval(1, 1)]).await.unwrap(), "it is there");
+    assert!(store.save_request(&request(1, 10), &[], &[]).await.unwrap());
+    assert!(
+        !store.save_request(&request(1, 10), &[approval(1, 1)], &[]).await.unwrap(),
+        "it is there"
+    );
     assert_eq!(store.approvals().await.unwrap(), [], "a refused write lets nothing go");
-    assert!(store.save_request(&second, &[approval(1, 1)]).await.unwrap());
-    assert!(!store.save_request(&second, &[approval(2, 1)]).await.unwrap(), "it is taken");
+    assert!(store.save_request(&second, &[approval(1, 1)], &[]).await.unwrap());
+    assert!(!store.save_request(&second, &[approval(2, 1)], &[]).await.unwrap(), "it is taken");
     assert_eq!(store.requests(&all()).await.unwrap(), [second]);
     assert_eq!(store.approvals().await.unwrap(), [approval(1, 1)]);
 }
 
 async fn of_two_who_decide_at_once_one_does(place: Place) {
     let store = place.open().await;
-    store.save_request(&request(1, 10), &[]).await.unwrap();
+    store.save_request(&request(1, 10), &[], &[]).await.unwrap();
     let decide = |unit: u8| {
         let store = Arc::clone(&store);
         let decided = ReleaseRequest { version: 2, ..request(1, 10) };
-        tokio::spawn(
-            async move { store.save_request(&decided, &[approval(unit, 1)]).await.unwrap() },
-        )
+        tokio::spawn(async move {
+            store.save_request(&decided, &[approval(unit, 1)], &[]).await.unwrap()
+        })
     };
     let mut done = 0;
     for deciding in (1..=8).map(decide).collect::<Vec<_>>() {
@@ -122,8 +125,8 @@ fn applied() -> BatchOutcome {
 async fn words_are_kept_until_their_units_went(place: Place) {
     let store = place.open().await;
     store.save_zones(&[zone_row("Z1", "example.com")]).await.unwrap();
-    store.save_request(&request(1, 10), &[approval(1, 1), approval(2, 1)]).await.unwrap();
-    store.save_request(&request(2, 11), &[approval(1, 2)]).await.unwrap();
+    store.save_request(&request(1, 10), &[approval(1, 1), approval(2, 1)], &[]).await.unwrap();
+    store.save_request(&request(2, 11), &[approval(1, 2)], &[]).await.unwrap();
     let stamp = BatchStamp { released: BTreeSet::from([digest(1)]), ..BatchStamp::default() };
     let (lost, went) =
         (stamped(1, &["a.example.com"], stamp.clone()), stamped(2, &["a.example.com"], stamp));
@@ -188,9 +191,9 @@ async fn a_batch_that_older_rules_planned_is_refused(place: Place) {
         reason: None,
     };
     let by = |rules| BatchStamp { rules, ..BatchStamp::default() };
-    store.accept_rules(&set(1)).await.unwrap();
+    store.accept_rules(&set(1), &[]).await.unwrap();
     store.begin_batch(&stamped(1, &["a.example.com"], by(1)), &[]).await.unwrap();
-    store.accept_rules(&set(2)).await.unwrap();
+    store.accept_rules(&set(2), &[]).await.unwrap();
     let older = stamped(2, &["a.example.com"], by(1));
     let refused = store.begin_batch(&older, &[]).await.unwrap_err();
     assert!(matches!(refused, StoreError::OlderRules { planned: 1, number: 2 }), "{refused}");
@@ -203,10 +206,10 @@ async fn other_replicas_hear_of_words() {
     let place = Place::postgres().await;
     let (one, other) = (place.open().await.of_replica(replica(1)), place.open().await);
     let end = other.feed_end().await.unwrap();
-    one.save_request(&request(1, 10), &[]).await.unwrap();
+    one.save_request(&request(1, 10), &[], &[]).await.unwrap();
     assert_eq!(other.feed(end, 10).await.unwrap(), [], "a request lets nothing go");
     let second = ReleaseRequest { version: 2, ..request(1, 10) };
-    one.save_request(&second, &[approval(1, 1)]).await.unwrap();
+    one.save_request(&second, &[approval(1, 1)], &[]).await.unwrap();
     let heard = other.feed(end, 10).await.unwrap();
     assert!(matches!(heard[..], [ref entry] if matches!(entry.news, News::Approvals)), "{heard:?}");
 }

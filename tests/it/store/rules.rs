@@ -27,10 +27,10 @@ fn set(number: u64, files: u8) -> RuleSetRow {
 async fn sets_have_numbers_in_a_row_and_the_highest_counts(place: Place) {
     let store = place.open().await;
     assert_eq!(store.latest_rules().await.unwrap(), None);
-    assert!(!store.accept_rules(&set(2, 1)).await.unwrap(), "there is no first one");
-    assert!(store.accept_rules(&set(1, 1)).await.unwrap());
-    assert!(store.accept_rules(&set(2, 2)).await.unwrap());
-    assert!(!store.accept_rules(&set(2, 3)).await.unwrap(), "it is taken");
+    assert!(!store.accept_rules(&set(2, 1), &[]).await.unwrap(), "there is no first one");
+    assert!(store.accept_rules(&set(1, 1), &[]).await.unwrap());
+    assert!(store.accept_rules(&set(2, 2), &[]).await.unwrap());
+    assert!(!store.accept_rules(&set(2, 3), &[]).await.unwrap(), "it is taken");
     assert_eq!(store.latest_rules().await.unwrap(), Some(set(2, 2)));
     assert_eq!(store.rules_numbered(1).await.unwrap(), Some(set(1, 1)));
     assert_eq!(store.rules_numbered(9).await.unwrap(), None);
@@ -46,7 +46,7 @@ async fn of_two_who_accept_at_once_one_is_next(place: Place) {
     let store = place.open().await;
     let tries = (0..8_u8).map(|files| {
         let store = Arc::clone(&store);
-        tokio::spawn(async move { store.accept_rules(&set(1, files)).await.unwrap() })
+        tokio::spawn(async move { store.accept_rules(&set(1, files), &[]).await.unwrap() })
     });
     let mut accepted = 0;
     for accepting in tries.collect::<Vec<_>>() {
@@ -60,7 +60,7 @@ async fn other_replicas_hear_of_a_set() {
     let place = Place::postgres().await;
     let (teller, reader) =
         (place.open().await.of_replica(replica(1)), place.open().await.of_replica(replica(2)));
-    teller.accept_rules(&set(1, 1)).await.unwrap();
+    teller.accept_rules(&set(1, 1), &[]).await.unwrap();
     let heard = reader.feed(0, 100).await.unwrap();
     assert_eq!(heard.iter().map(|entry| entry.news.clone()).collect::<Vec<_>>(), [News::Rules(1)]);
 }

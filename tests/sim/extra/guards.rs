@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use zonefold::broker::rules::releases::{DecidedHold, Word, WordVerdict};
+use zonefold::core::audit::AuditOrigin;
 use zonefold::core::dns::name::DnsName;
 use zonefold::core::governance::actor::{ActingPerson, Actor};
 use zonefold::core::release::request::Deciders;
@@ -102,6 +103,7 @@ impl World {
                         let hold = DecidedHold {
                             digest: report.hold.digest,
                             zone: report.apex,
+                            names: report.hold.names.into_iter().collect(),
                             units: report.hold.units,
                             why: "the simulation".to_owned(),
                             needed: 1,
@@ -117,6 +119,7 @@ impl World {
                             deciders: Deciders::Platform,
                             verdict: WordVerdict::Approve(Millis::from_secs(86_400)),
                             comment: String::new(),
+                            origin: AuditOrigin::default(),
                         };
                         // Where the store fails, they look again.
                         drop(handle.decide_hold(&hold, &word).await);

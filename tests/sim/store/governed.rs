@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use uuid::Uuid;
+use zonefold::core::audit::AuditEntry;
 use zonefold::core::governance::handover::{Handover, HandoverReport};
 use zonefold::core::governance::ruleset::RulesDigest;
 use zonefold::core::ids::AccountId;
@@ -109,12 +110,21 @@ impl RuleSets for MemoryStore {
         .await
     }
 
-    async fn accept_rules(&self, set: &RuleSetRow) -> Result<bool, StoreError> {
+    async fn accept_rules(&self, set: &RuleSetRow, _: &[AuditEntry]) -> Result<bool, StoreError> {
         let (set, origin) = (set.clone(), self.origin.filter(|_| self.database.0.shared));
         self.write("accept_rules", move |tables, now, _| Ok(tables.accept_rules(origin, &set, now)))
             .await
     }
 }
+
+/// What the audit says decides nothing, so a run keeps none.
+impl AuditTrail for MemoryStore {}
+
+impl History for MemoryStore {}
+
+impl Notices for MemoryStore {}
+
+impl ClusterPresence for MemoryStore {}
 
 #[async_trait]
 impl Requests for MemoryStore {
@@ -130,6 +140,7 @@ impl Requests for MemoryStore {
         &self,
         request: &ReleaseRequest,
         released: &[ApprovalRow],
+        _: &[AuditEntry],
     ) -> Result<bool, StoreError> {
         let (request, released) = (request.clone(), released.to_vec());
         let origin = self.origin.filter(|_| self.database.0.shared);

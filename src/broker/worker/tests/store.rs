@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
+use crate::core::audit::AuditEntry;
 use crate::core::dns::record::RecordKey;
 use crate::core::endpoint::packed::PackedRecord;
 use crate::core::endpoint::verdict::VerdictState;
@@ -79,10 +80,18 @@ impl RuleSets for TestStore {
     async fn files_were_accepted(&self, _: RulesDigest) -> Result<bool, StoreError> {
         Ok(false)
     }
-    async fn accept_rules(&self, _: &RuleSetRow) -> Result<bool, StoreError> {
+    async fn accept_rules(&self, _: &RuleSetRow, _: &[AuditEntry]) -> Result<bool, StoreError> {
         Ok(true)
     }
 }
+
+impl AuditTrail for TestStore {}
+
+impl History for TestStore {}
+
+impl Notices for TestStore {}
+
+impl ClusterPresence for TestStore {}
 
 #[async_trait]
 impl Requests for TestStore {
@@ -96,6 +105,7 @@ impl Requests for TestStore {
         &self,
         _: &ReleaseRequest,
         _: &[ApprovalRow],
+        _: &[AuditEntry],
     ) -> Result<bool, StoreError> {
         Ok(true)
     }

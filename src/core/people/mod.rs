@@ -1,0 +1,3 @@
+//! People: where they reach the broker.
+
+pub mod public_url;
