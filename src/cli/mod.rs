@@ -8,6 +8,7 @@ pub mod output;
 pub mod release;
 pub mod reroute;
 pub mod rules;
+pub mod sharing;
 pub mod status;
 pub mod token;
 pub mod why;
@@ -81,6 +82,16 @@ pub enum Command {
         after_help = "Example:\n  zonefold delete grant shop-in-dev-east --reason \"the shop has moved\""
     )]
     Delete(rules::DeleteArgs),
+    /// Change the weights by which clusters share a name
+    #[command(
+        after_help = "Example:\n  zonefold weight app.dev.example.com dev-east=90 dev-west=10 --reason \"a canary\""
+    )]
+    Weight(sharing::WeightArgs),
+    /// Have another cluster answer for a name that people fail over
+    #[command(
+        after_help = "Example:\n  zonefold failover app.dev.example.com --to dev-west --reason \"dev-east is down\""
+    )]
+    Failover(sharing::FailoverArgs),
     /// What is done about a cluster without its agent
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),

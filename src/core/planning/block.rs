@@ -103,6 +103,8 @@ pub enum SiblingBlock {
     PlaceOf(RecordKey),
     /// This weighted one stays with another TTL.
     TtlOf(RecordKey),
+    /// This one stays with another routing policy.
+    PolicyOf(RecordKey),
 }
 
 impl BlockReason {
@@ -146,6 +148,10 @@ impl fmt::Display for Blocked {
                 SiblingBlock::PlaceOf(holder) => write!(
                     f,
                     "{holder} has that place of the routing policy and cannot be changed now"
+                ),
+                SiblingBlock::PolicyOf(holder) => write!(
+                    f,
+                    "{holder} stays with another routing policy, and Route 53 accepts one for all record sets of a name and type"
                 ),
                 SiblingBlock::TtlOf(holder) => write!(
                     f,

@@ -35,15 +35,15 @@ pub fn decide_name(input: &NameInput<'_>) -> NameDecision {
             None => others.push(contribution),
         }
     }
+    decision.holder = holder(input, &valid).cloned();
     let governance = &input.zone.governance;
-    if let Some((_, rule)) = governance.rules().sharing(&input.zone.apex, input.name)
-        && rule.policy != SharingPolicy::Exclusive
+    if let Some(rule) = governance.rules().sharing(&input.zone.apex, input.name)
+        && rule.1.policy != SharingPolicy::Exclusive
     {
-        let mut decision = sharing::decide(input, rule, &valid, decision);
+        let mut decision = sharing::decide(input, rule, &valid, &others, decision);
         entitled::report(input, &mut decision);
         return decision;
     }
-    decision.holder = holder(input, &valid).cloned();
     let Some(holder) = decision.holder.clone() else { return decision };
     if input.claimed_by == Some(&holder) {
         others.iter().for_each(|other| keep_what_it_made(&mut decision, &holder, other));
