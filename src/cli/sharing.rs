@@ -44,7 +44,9 @@ impl FromStr for ClusterWeight {
         let cluster = ClusterId::parse(cluster).map_err(|error| error.to_string())?;
         let weight = weight.parse().ok().filter(|weight| *weight <= MAX_WEIGHT);
         let weight = weight.ok_or_else(|| {
-            format!("give a weight from 0 to {MAX_WEIGHT}; what counts is each one's share of the sum")
+            format!(
+                "give a weight from 0 to {MAX_WEIGHT}; what counts is each one's share of the sum"
+            )
         })?;
         Ok(Self { cluster, weight })
     }
@@ -429,11 +431,14 @@ mod tests {
             .into_iter()
             .map(|it| (it.cluster.to_string(), it.publishes, it.percent_before, it.percent_after))
             .collect();
-        assert_eq!(told, [
-            ("east".to_owned(), true, 90.0, 33.3),
-            ("north".to_owned(), false, 0.0, 0.0),
-            ("west".to_owned(), true, 10.0, 66.7),
-        ]);
+        assert_eq!(
+            told,
+            [
+                ("east".to_owned(), true, 90.0, 33.3),
+                ("north".to_owned(), false, 0.0, 0.0),
+                ("west".to_owned(), true, 10.0, 66.7),
+            ]
+        );
     }
 
     #[test]

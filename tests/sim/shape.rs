@@ -273,6 +273,8 @@ impl Shape {
             json!({
                 "name": Self::cluster_name(index), "environment": environment,
                 "max_endpoints": quota.max_endpoints, "max_bytes": quota.max_bytes,
+                "labels": region_of(&Self::cluster_name(index))
+                    .map_or_else(|| json!({}), |region| json!({ "region": region })),
             })
         });
         let text = json!({
@@ -283,6 +285,15 @@ impl Shape {
         });
         let config = Config::parse(&text.to_string(), "broker.yaml").unwrap();
         Config { governance: self.prepared.governance(), ..config }
+    }
+}
+
+/// The region of a cluster: two have one, and the last has none.
+pub fn region_of(cluster: &str) -> Option<&'static str> {
+    match cluster {
+        "cluster-0" | "cluster-2" => Some("eu-central-1"),
+        "cluster-1" => Some("us-east-1"),
+        _ => None,
     }
 }
 

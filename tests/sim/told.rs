@@ -1,6 +1,7 @@
 //! The facts of further events that the oracle has to know: the truth, whether a broker knows it or not.
 
 use zonefold::core::dns::name::DnsName;
+use zonefold::core::governance::rule::Sharing;
 use zonefold::core::ids::{AccountId, ZoneId};
 use zonefold::core::planning::policy::ZonePolicy;
 use zonefold::core::planning::unit_digest::UnitDigest;
@@ -35,6 +36,8 @@ pub enum Told {
     Guarded { apex: DnsName, allowed: u64, window_ms: u64 },
     /// People let these units go.
     LetGo { units: Vec<UnitDigest> },
+    /// A rule that says how clusters share names of a zone, asked for, or accepted.
+    Shared { apex: DnsName, sharing: Box<Sharing>, is_accepted: bool },
     /// The connections that an agent has fall silent, and stay so for longer than any patience.
     Silent { agent: Agent },
 }

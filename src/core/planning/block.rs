@@ -105,6 +105,8 @@ pub enum SiblingBlock {
     TtlOf(RecordKey),
     /// This one stays with another routing policy.
     PolicyOf(RecordKey),
+    /// Those beside it get its TTL first.
+    AfterTtls,
 }
 
 impl BlockReason {
@@ -149,6 +151,9 @@ impl fmt::Display for Blocked {
                     f,
                     "{holder} has that place of the routing policy and cannot be changed now"
                 ),
+                SiblingBlock::AfterTtls => {
+                    write!(f, "{key} follows once the record sets beside it have its time to live")
+                }
                 SiblingBlock::PolicyOf(holder) => write!(
                     f,
                     "{holder} stays with another routing policy, and Route 53 accepts one for all record sets of a name and type"

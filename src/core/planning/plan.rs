@@ -3,6 +3,8 @@
 //! A plan is complete: each wanted change that is not planned has a reason in it. Applying the plan and planning again gives
 //! nothing (it is a fixed point). What only goes together is in one [`Unit`].
 
+mod waiting;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::block::PolicyStep;
@@ -11,7 +13,7 @@ use super::change::{Cause, Change, Motive, Sharer, Unit};
 use super::decision::{Contribution, Desired, NameDecision, Retention, ZoneContext};
 pub use super::observed::{Drift, Observed, Ownership};
 use super::policy::{AdoptPolicy, DriftPolicy, ZonePolicy};
-use super::units::{group, place_of};
+use super::units::group;
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::{
     RawRecordSet, RecordData, RecordKey, RecordSet, RecordType, RoutingPolicy,
@@ -432,80 +434,11 @@ impl Planner<'_> {
         self.plan.blocked.push(Blocked { key: key.clone(), why, from });
     }
 
-    /// A place of a routing policy is free only once the set that has it gives it up, so its successor waits for a set that
-    /// cannot be changed now. So does a weighted set with another TTL than one that stays.
-    fn wait_for_places(&mut self) {
-        loop {
-            let blocked = &self.blocked;
-            let moves = |key: &RecordKey| !blocked.contains(key) && self.changes.contains_key(key);
-            let mut held: BTreeMap<_, &RecordKey> = BTreeMap::new();
-            for (key, observed) in self.input.observed.iter().filter(|(_, o)| o.is_there()) {
-                if !moves(key)
-                    && let Some(place) = place_of(&observed.raw)
-                {
-                    held.insert(place, key);
-                }
-            }
-            let waits = self.changes.iter().find_map(|(key, change)| {
-                let place = place_of(change.after.as_ref()?)?;
-                let holder = held.get(&place).filter(|holder| **holder != key)?;
-                (!blocked.contains(key)).then(|| (key.clone(), (*holder).clone()))
-            });
-            if let Some((key, holder)) = waits {
-                self.block(&key, BlockReason::KeptForSibling(SiblingBlock::PlaceOf(holder)));
-            } else if let Some((key, holder)) = self.waits_for_ttl() {
-                self.block(&key, BlockReason::KeptForSibling(SiblingBlock::TtlOf(holder)));
-            } else if let Some((key, holder)) = self.waits_for_policy() {
-                self.block(&key, BlockReason::KeptForSibling(SiblingBlock::PolicyOf(holder)));
-            } else {
-                return;
-            }
-        }
-    }
-
-    /// A set whose policy differs from that of one that is wanted beside it and cannot be changed now, and that one: a name and type
-    /// switches whole or not.
-    fn waits_for_policy(&self) -> Option<(RecordKey, RecordKey)> {
-        let kind = |raw: &RawRecordSet| raw.canonical().ok().map(|set| set.policy.kind());
-        let stays = self
-            .input
-            .observed
-            .iter()
-            .filter(|(key, observed)| observed.is_there() && self.blocked.contains(*key));
-        stays.into_iter().find_map(|(stays, observed)| {
-            let is_beside = |key: &RecordKey, change: &Change| {
-                let after = change.after.as_ref();
-                key.rtype == stays.rtype
-                    && !self.blocked.contains(key)
-                    && after.is_some_and(|after| kind(after) != kind(&observed.raw))
-            };
-            let (key, _) = self.changes.iter().find(|(key, change)| is_beside(key, change))?;
-            Some((key.clone(), stays.clone()))
-        })
-    }
-
-    /// A weighted set whose TTL differs from one that stays, and that one.
-    fn waits_for_ttl(&self) -> Option<(RecordKey, RecordKey)> {
-        let ttl = |raw: &RawRecordSet| raw.weight.and(raw.ttl_secs);
-        let is_free = |key: &RecordKey| !self.blocked.contains(key);
-        let changes = || self.changes.iter().filter(|(key, _)| is_free(key));
-        let moves = |key: &RecordKey| changes().any(|(other, _)| other == key);
-        let there = self.input.observed.iter().filter(|(_, observed)| observed.is_there());
-        let stays = there.filter(|(key, observed)| ttl(&observed.raw).is_some() && !moves(key));
-        stays.into_iter().find_map(|(stays, observed)| {
-            let is_beside = |key: &RecordKey, change: &Change| {
-                let after = change.after.as_ref().and_then(ttl);
-                key.rtype == stays.rtype && after.is_some() && after != ttl(&observed.raw)
-            };
-            let (key, _) = changes().find(|(key, change)| is_beside(key, change))?;
-            Some((key.clone(), stays.clone()))
-        })
-    }
-
     fn finish(mut self) -> NamePlan {
         let blocked: BTreeSet<&RecordKey> =
             self.plan.blocked.iter().map(|blocked| &blocked.key).collect();
         self.changes.retain(|key, change| !blocked.contains(key) && change.before != change.after);
+        self.join_after_ttls();
         let is_deleted =
             |key: &RecordKey| self.changes.get(key).is_some_and(|change| change.after.is_none());
         let counts = |key: &RecordKey| !is_protected(&self.input.zone.apex, key);

@@ -10,4 +10,5 @@ mod governance;
 mod invariants;
 mod kill;
 mod main_job;
+mod sharing;
 mod zone_rules;
