@@ -13,6 +13,7 @@ use zonefold::emulator::{
 
 use crate::broker::{ACCESS_KEY, TOKEN};
 use crate::extra::Prepared;
+use crate::history::region_of;
 use crate::recorder::STARTED_AT;
 
 /// The account of the brokers' own user.
@@ -285,15 +286,6 @@ impl Shape {
         });
         let config = Config::parse(&text.to_string(), "broker.yaml").unwrap();
         Config { governance: self.prepared.governance(), ..config }
-    }
-}
-
-/// The region of a cluster: two have one, and the last has none.
-pub fn region_of(cluster: &str) -> Option<&'static str> {
-    match cluster {
-        "cluster-0" | "cluster-2" => Some("eu-central-1"),
-        "cluster-1" => Some("us-east-1"),
-        _ => None,
     }
 }
 

@@ -9,6 +9,15 @@ use zonefold::core::time::Timestamp;
 
 use super::Agent;
 
+/// The region of a cluster: two have one, and the last has none.
+pub fn region_of(cluster: &str) -> Option<&'static str> {
+    match cluster {
+        "cluster-0" | "cluster-2" => Some("eu-central-1"),
+        "cluster-1" => Some("us-east-1"),
+        _ => None,
+    }
+}
+
 /// Something that is so from now on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {

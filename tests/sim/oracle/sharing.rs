@@ -16,7 +16,7 @@ use zonefold::core::time::Timestamp;
 use zonefold::emulator::JournalEntry;
 
 use super::attributable::batch_of;
-use super::history::{Commit, History, StoredEndpoint, Told, What, Zone};
+use super::history::{Commit, History, StoredEndpoint, Told, What, Zone, region_of};
 use super::owners::{Owner, Owners, is_ours, net_changes};
 use super::{Violation, model, placing};
 
@@ -351,7 +351,7 @@ impl Name<'_> {
                 ("weight", format!("weight {}", given.or(own).unwrap_or_else(|| "1".to_owned())))
             }
             SharingPolicy::Latency => {
-                ("region", format!("region {}", crate::shape::region_of(cluster.as_str())?))
+                ("region", format!("region {}", region_of(cluster.as_str())?))
             }
             SharingPolicy::Failover => {
                 let pair = self.rule.failover.as_ref()?;
