@@ -91,7 +91,7 @@ pub enum Command {
     #[command(
         after_help = "Example:\n  zonefold failover app.dev.example.com --to dev-west --reason \"dev-east is down\""
     )]
-    Failover(sharing::FailoverArgs),
+    Failover(sharing::ManualFailoverArgs),
     /// What is done about a cluster without its agent
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),

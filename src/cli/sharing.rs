@@ -72,7 +72,7 @@ pub struct WeightArgs {
 
 /// Arguments of `zonefold failover`.
 #[derive(Clone, Debug, Args)]
-pub struct FailoverArgs {
+pub struct ManualFailoverArgs {
     /// The name that clusters share, in any spelling
     #[arg(env = "ZONEFOLD_NAME", value_name = "NAME")]
     pub name: DnsName,
@@ -342,7 +342,7 @@ struct FailedOver {
 /// # Errors
 /// No rule says that a person fails the name over, or it lives in a file; the cluster has no part in it, or nothing to answer with;
 /// the broker cannot be reached, or refuses.
-pub async fn failover(args: FailoverArgs) -> anyhow::Result<ExitCode> {
+pub async fn failover(args: ManualFailoverArgs) -> anyhow::Result<ExitCode> {
     let client = args.write.read.client()?;
     let shared = SharedName::find(&client, &args.name).await?;
     let rule = &shared.rule.name;

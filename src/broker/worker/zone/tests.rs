@@ -1,4 +1,5 @@
 mod names;
+mod shared;
 
 use super::compare::{LATE_FOR, Page};
 
