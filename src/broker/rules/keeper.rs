@@ -84,8 +84,14 @@ impl RulesKeeper {
                 RulesMessage::Accepted => self.converge_at_last().await,
                 RulesMessage::Approved => self.take_approvals_at_last().await,
                 RulesMessage::Apply { changes, expected, by, reply } => {
+                    let applied = self.apply(&changes, expected, &by).await;
+                    // The store may have accepted the set although its answer was lost.
+                    let is_unknown = matches!(applied, Err(ApplyError::Store(_)));
                     // Who asked may have gone.
-                    let _gone = reply.send(self.apply(&changes, expected, &by).await);
+                    let _gone = reply.send(applied);
+                    if is_unknown {
+                        self.converge_at_last().await;
+                    }
                 }
             }
         }
@@ -217,6 +223,10 @@ impl RulesKeeper {
             let known = latest.as_ref().map_or(Ok(Rules::default()), rules_of)?;
             let rules = changed(&known, changes)?;
             if rules.digest() == known.digest() {
+                // It may have been accepted without this replica's knowledge, which sends nothing by older rules.
+                if self.in_force.borrow().governance.number() < number {
+                    self.converge_at_last().await;
+                }
                 return Ok(number);
             }
             if self.accept(latest.as_ref(), &rules, by).await? {

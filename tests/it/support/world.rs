@@ -146,7 +146,7 @@ pub fn broker_config(plan: &Plan, data: &Path) -> serde_json::Value {
         .map(|c| {
             serde_json::json!({
                 "name": c, "environment": "dev", "max_endpoints": plan.max_endpoints,
-                "labels": { "region": format!("eu-{c}-1") },
+                "labels": { "region": format!("us-{c}-1") },
             })
         })
         .collect();
