@@ -19,6 +19,7 @@ pub mod changes;
 pub mod clusters;
 pub mod endpoints;
 pub mod front;
+pub mod handovers;
 pub mod health;
 pub mod holds;
 mod layers;
@@ -78,6 +79,7 @@ pub struct ApiState {
         (name = "zones", description = "The hosted zones and their record sets"),
         (name = "rules", description = "Who owns which name, and who may publish it"),
         (name = "holds", description = "What waits for the word of people, and the words that were given"),
+        (name = "handovers", description = "Names that pass from one cluster to another"),
         (name = "changes", description = "The journal: each change with its time, its cause and the answer of AWS"),
         (name = "operation", description = "Health and metrics")
     )
@@ -120,6 +122,11 @@ fn described() -> OpenApiRouter<ApiState> {
         .routes(routes!(holds::deny))
         .routes(routes!(requests::list))
         .routes(routes!(requests::get))
+        .routes(routes!(handovers::list, handovers::stage))
+        .routes(routes!(handovers::get))
+        .routes(routes!(handovers::names))
+        .routes(routes!(handovers::switch))
+        .routes(routes!(handovers::abort))
         .routes(routes!(names::get))
         .routes(routes!(names::reroute::post))
 }

@@ -3,6 +3,7 @@
 pub mod client;
 pub mod cluster;
 pub mod get;
+pub mod handover;
 pub mod holds;
 pub mod output;
 pub mod release;
@@ -92,6 +93,9 @@ pub enum Command {
         after_help = "Example:\n  zonefold failover app.dev.example.com --to dev-west --reason \"dev-east is down\""
     )]
     Failover(sharing::ManualFailoverArgs),
+    /// Pass names from one cluster to another
+    #[command(subcommand)]
+    Handover(handover::HandoverCommand),
     /// What is done about a cluster without its agent
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),

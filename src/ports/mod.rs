@@ -2,6 +2,7 @@
 
 mod callers;
 mod dns;
+mod handovers;
 mod replicas;
 mod requests;
 mod rules;
@@ -9,6 +10,7 @@ mod store;
 
 pub use callers::*;
 pub use dns::*;
+pub use handovers::*;
 pub use replicas::*;
 pub use requests::*;
 pub use rules::*;

@@ -1,8 +1,9 @@
 //! The facts of further events that the oracle has to know: the truth, whether a broker knows it or not.
 
 use zonefold::core::dns::name::DnsName;
+use zonefold::core::governance::pattern::NamePattern;
 use zonefold::core::governance::rule::Sharing;
-use zonefold::core::ids::{AccountId, ZoneId};
+use zonefold::core::ids::{AccountId, ClusterId, ZoneId};
 use zonefold::core::planning::policy::ZonePolicy;
 use zonefold::core::planning::unit_digest::UnitDigest;
 use zonefold::core::time::Timestamp;
@@ -47,6 +48,8 @@ pub enum Told {
     LetGo { units: Vec<UnitDigest> },
     /// A rule that says how clusters share names of a zone, asked for, or accepted.
     Shared { apex: DnsName, sharing: Box<Sharing>, is_accepted: bool },
+    /// People hand names over.
+    HandedOver { from: ClusterId, to: ClusterId, names: NamePattern },
     /// The connections that an agent has fall silent, and stay so for longer than any patience.
     Silent { agent: Agent },
 }

@@ -27,6 +27,7 @@ mod endpoints;
 mod error;
 mod feed;
 mod governed;
+mod handovers;
 mod ingest;
 mod journal;
 mod lane;

@@ -23,6 +23,7 @@ impl Site {
             zone,
             name: &name(WWW),
             claimed_by: self.claimed_by.as_ref(),
+            claimed_since: None,
             contributions: &self.contributions,
             observed: &self.observed,
             around: &NoOtherNames,

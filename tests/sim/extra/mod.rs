@@ -6,6 +6,7 @@ mod crowd;
 mod freezes;
 mod guards;
 mod half_open;
+mod handovers;
 mod refusals;
 mod sharing;
 mod tags;
@@ -42,6 +43,10 @@ const GUARD_OF: u8 = 8;
 const APART_SHARING: u64 = 0x7E57_0000_5AA2_E000;
 /// One in this number of seeds has shared names.
 const SHARING_OF: u8 = 8;
+/// The same for hand-overs.
+const APART_HANDOVERS: u64 = 0x7E57_0000_4A4D_0E00;
+/// One in this number of seeds has a hand-over.
+const HANDOVER_OF: u8 = 8;
 /// One in this number of seeds has a further event.
 const ONE_OF: u8 = 3;
 /// One in this number of those has a second one.
@@ -70,6 +75,8 @@ pub enum Kind {
     Guards,
     /// Names that clusters share by a rule.
     Sharing,
+    /// Hand-overs between clusters.
+    Handovers,
 }
 
 /// One step of such an event.
@@ -84,6 +91,7 @@ pub enum Extra {
     Freezes(freezes::FreezeStep),
     Guards(guards::GuardStep),
     Sharing(sharing::SharingStep),
+    Handovers(handovers::HandoverStep),
 }
 
 /// How one that lasts ends.
@@ -187,6 +195,10 @@ pub fn draw(seed: u64, shape: &Shape) -> Vec<TimedStep> {
     if random.u8(0..SHARING_OF) == 0 {
         steps.extend(sharing::draw(shape, &mut random));
     }
+    let mut random = fastrand::Rng::with_seed(seed ^ APART_HANDOVERS);
+    if random.u8(0..HANDOVER_OF) == 0 {
+        steps.extend(handovers::draw(shape, &mut random));
+    }
     steps.into_iter().map(|(at_ms, step)| TimedStep { at_ms, step }).collect()
 }
 
@@ -225,6 +237,7 @@ impl Extra {
             Self::Freezes(_) => Kind::Freezes,
             Self::Guards(_) => Kind::Guards,
             Self::Sharing(_) => Kind::Sharing,
+            Self::Handovers(_) => Kind::Handovers,
         }
     }
 
@@ -245,6 +258,7 @@ impl Extra {
             Self::Freezes(step) => step.lasts_ms(),
             Self::Guards(step) => step.lasts_ms(),
             Self::Sharing(step) => step.lasts_ms(),
+            Self::Handovers(step) => step.lasts_ms(),
         }
     }
 
@@ -256,7 +270,11 @@ impl Extra {
             Self::Clocks(step) => step.prepare(shape),
             Self::Freezes(step) => step.prepare(shape),
             Self::Guards(step) => step.prepare(shape),
-            Self::Refusals(_) | Self::Crowd(_) | Self::HalfOpen(_) | Self::Sharing(_) => {}
+            Self::Refusals(_)
+            | Self::Crowd(_)
+            | Self::HalfOpen(_)
+            | Self::Sharing(_)
+            | Self::Handovers(_) => {}
         }
     }
 }
@@ -281,6 +299,10 @@ impl World {
             }
             Extra::Sharing(step) => {
                 self.take_sharing_step(step);
+                None
+            }
+            Extra::Handovers(step) => {
+                self.take_handover_step(step);
                 None
             }
         }

@@ -11,6 +11,7 @@ pub(in crate::broker::worker) mod compare;
 pub(in crate::broker::worker) mod crowd;
 pub(in crate::broker::worker) mod dirty_claims;
 pub(in crate::broker::worker) mod guarded;
+pub(in crate::broker::worker) mod handed;
 mod held_back;
 pub(in crate::broker::worker) mod holds;
 pub(in crate::broker::worker) mod name_state;
@@ -319,6 +320,7 @@ impl ZoneState {
             zone: &self.context,
             name,
             claimed_by,
+            claimed_since: state.claim.as_ref().map(|claim| claim.since),
             contributions: &contributions,
             observed: &observed,
             around: &self.around(),
