@@ -252,7 +252,7 @@ fn unit(cluster: &ClusterId, placement: &Placement, step: &Step) -> anyhow::Resu
         (sets(step.before.as_ref(), placement)?, sets(step.after.as_ref(), placement)?);
     let key = step.after.as_ref().or(step.before.as_ref()).map(|endpoint| endpoint.key.clone());
     let motive = if step.after.is_some() { Motive::Wanted } else { Motive::Withdrawn };
-    let cause = Cause { motive, cluster: cluster.clone(), endpoints: key.into_iter().collect() };
+    let cause = Cause::new(motive, cluster.clone(), key.into_iter().collect());
     let keys: BTreeSet<_> = before.iter().chain(&after).map(|set| set.key.clone()).collect();
     let of = |sets: &[RecordSet], key: &RecordKey| {
         sets.iter().find(|set| set.key == *key).map(RecordSet::to_raw)

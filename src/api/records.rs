@@ -36,7 +36,7 @@ pub struct Record {
     pub set: RecordSet,
     /// Whether Zonefold made or adopted it. Foreign record sets are never touched.
     pub ours: bool,
-    /// The cluster that held the name when the set was written.
+    /// The cluster that held the name when the set was written; of a name that clusters share, the first that has a part in the set.
     #[schema(value_type = Option<String>, example = "dev-east")]
     pub owner: Option<ClusterId>,
     /// The batch that wrote it; none for a set that was adopted as it was.

@@ -13,7 +13,7 @@ use crate::core::endpoint::EndpointKey;
 use crate::core::endpoint::verdict::{Reason, VerdictState};
 use crate::core::ids::{AccountId, ClusterId, EnvironmentId, ZoneId};
 use crate::core::planning::change::Cause as CoreCause;
-use crate::core::planning::change::Motive;
+use crate::core::planning::change::{Motive, Sharer};
 use crate::core::planning::plan::Drift;
 use crate::core::planning::policy::{AdoptPolicy, ZonePolicy};
 use crate::core::planning::routing::ZoneFacts;
@@ -264,7 +264,20 @@ pub struct Cause {
     /// The cluster that holds the name, or held it last.
     #[schema(value_type = String, example = "dev-east")]
     pub cluster: ClusterId,
-    /// The endpoints that the record set adds up from; for a deletion, those that are gone.
+    /// The endpoints of that cluster that the record set adds up from; for a deletion, those that are gone.
+    pub endpoints: Vec<EndpointSource>,
+    /// The same of the other clusters that share the record set; left out if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shared_with: Vec<SharedWith>,
+}
+
+/// Another cluster's part in a record set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SharedWith {
+    /// Whose.
+    #[schema(value_type = String, example = "dev-west")]
+    pub cluster: ClusterId,
+    /// The endpoints that give it.
     pub endpoints: Vec<EndpointSource>,
 }
 
@@ -274,7 +287,15 @@ impl From<&CoreCause> for Cause {
             motive: cause.motive,
             cluster: cause.cluster.clone(),
             endpoints: cause.endpoints.iter().map(EndpointSource::from).collect(),
+            shared_with: cause.shared_with.iter().map(SharedWith::from).collect(),
         }
+    }
+}
+
+impl From<&Sharer> for SharedWith {
+    fn from(sharer: &Sharer) -> Self {
+        let endpoints = sharer.endpoints.iter().map(EndpointSource::from).collect();
+        Self { cluster: sharer.cluster.clone(), endpoints }
     }
 }
 

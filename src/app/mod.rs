@@ -60,6 +60,8 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Deny(args) => crate::cli::holds::deny(args).await,
             Command::Apply(args) => crate::cli::rules::apply(args).await,
             Command::Delete(args) => crate::cli::rules::delete(args).await,
+            Command::Weight(args) => crate::cli::sharing::weight(args).await,
+            Command::Failover(args) => crate::cli::sharing::failover(args).await,
             Command::Handover(command) => crate::cli::handover::run(command).await,
             Command::Cluster(ClusterCommand::Forget(args)) => forget::run(args).await,
             Command::Token(args) => crate::cli::token::run(&args),

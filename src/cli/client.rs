@@ -177,7 +177,7 @@ impl Client {
     /// # Errors
     /// The broker cannot be reached, refuses, or is none.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.call(Method::GET, path, Bytes::new()).await
+        self.call(Method::GET, path, Bytes::new(), None).await
     }
 
     /// Has something done; `path` as for [`Client::get`].
@@ -185,7 +185,7 @@ impl Client {
     /// # Errors
     /// As [`Client::get`].
     pub async fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.call(Method::POST, path, Bytes::new()).await
+        self.call(Method::POST, path, Bytes::new(), None).await
     }
 
     /// Has something done that a body says; `path` as for [`Client::get`].
@@ -197,12 +197,29 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, ClientError> {
+        self.call(Method::POST, path, self.json(path, body)?, None).await
+    }
+
+    /// As [`Client::post_json`], if what it is about is at that version still.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn post_json_if<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        version: u64,
+    ) -> Result<T, ClientError> {
+        self.call(Method::POST, path, self.json(path, body)?, Some(version)).await
+    }
+
+    fn json(&self, path: &str, body: &impl Serialize) -> Result<Bytes, ClientError> {
         let body = serde_json::to_vec(body).map_err(|error| ClientError::NotABroker {
             broker: self.broker.clone(),
             path: path.to_owned(),
             reason: error.to_string(),
         })?;
-        self.call(Method::POST, path, body.into()).await
+        Ok(body.into())
     }
 
     async fn call<T: DeserializeOwned>(
@@ -210,6 +227,7 @@ impl Client {
         method: Method,
         path: &str,
         body: Bytes,
+        version: Option<u64>,
     ) -> Result<T, ClientError> {
         let unreachable =
             |reason: String| ClientError::Unreachable { broker: self.broker.clone(), reason };
@@ -225,6 +243,10 @@ impl Client {
             .header(header::USER_AGENT, concat!("zonefold/", env!("CARGO_PKG_VERSION")));
         let request = match &self.authorization {
             Some(authorization) => request.header(header::AUTHORIZATION, authorization),
+            None => request,
+        };
+        let request = match version {
+            Some(version) => request.header(header::IF_MATCH, format!("\"{version}\"")),
             None => request,
         };
         let request = match body.is_empty() {

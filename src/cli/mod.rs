@@ -12,6 +12,7 @@ pub mod output;
 pub mod release;
 pub mod reroute;
 pub mod rules;
+pub mod sharing;
 pub mod status;
 pub mod store;
 pub mod token;
@@ -97,6 +98,16 @@ pub enum Command {
     /// What is done about the broker's store
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// Change the weights by which clusters share a name
+    #[command(
+        after_help = "Example:\n  zonefold weight app.dev.example.com dev-east=90 dev-west=10 --reason \"a canary\""
+    )]
+    Weight(sharing::WeightArgs),
+    /// Have another cluster answer for a name that people fail over
+    #[command(
+        after_help = "Example:\n  zonefold failover app.dev.example.com --to dev-west --reason \"dev-east is down\""
+    )]
+    Failover(sharing::ManualFailoverArgs),
     /// Pass names from one cluster to another
     #[command(subcommand)]
     Handover(handover::HandoverCommand),

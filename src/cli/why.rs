@@ -10,7 +10,7 @@ use super::status::{missing, state_of};
 use crate::api::changes::{Change, Difference, Outcome};
 use crate::api::endpoints::Endpoint;
 use crate::api::names::{Name, NameInZone};
-use crate::api::values::RecordSet;
+use crate::api::values::{EndpointSource, RecordSet};
 use crate::core::dns::name::DnsName;
 use crate::core::printable::printable;
 
@@ -152,9 +152,18 @@ fn changes(changes: &[Change], width: u16) -> Rows {
         let motive = serde_json::to_value(cause.motive)
             .ok()
             .and_then(|motive| motive.as_str().map(str::to_owned));
-        let objects: Vec<String> = cause.endpoints.iter().map(ToString::to_string).collect();
-        let because =
-            format!("{} by {} {}", motive.unwrap_or_default(), cause.cluster, objects.join(", "));
+        let objects = |endpoints: &[EndpointSource]| {
+            endpoints.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        };
+        let others = cause.shared_with.iter();
+        let others = others.map(|it| format!(", {} {}", it.cluster, objects(&it.endpoints)));
+        let because = format!(
+            "{} by {} {}{}",
+            motive.unwrap_or_default(),
+            cause.cluster,
+            objects(&cause.endpoints),
+            others.collect::<String>()
+        );
         rows.add_row([
             change.planned_at.to_string(),
             difference(&change.difference),

@@ -146,6 +146,17 @@ async fn people_change_rules_of_the_store_and_those_of_files_are_refused() {
 }
 
 #[tokio::test]
+async fn a_set_that_was_accepted_unseen_counts_for_who_asks_for_it_again() {
+    let store = store().await;
+    let (one, other) = (Replica::start(&store, &[]).await, Replica::start(&store, &[]).await);
+    let put = || vec![RuleChange::Put(Box::new(team("shop")))];
+    let number = one.apply(put(), None).await.unwrap();
+    // Nobody tells the other one, as if the answer to its own call had been lost.
+    assert_eq!(other.apply(put(), None).await.unwrap(), number);
+    assert_eq!(other.in_force.borrow().governance.number(), number);
+}
+
+#[tokio::test]
 async fn files_that_do_not_go_with_the_store_are_behind_until_they_do() {
     let store = store().await;
     let replica = Replica::start(&store, &["pay"]).await;

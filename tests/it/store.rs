@@ -255,11 +255,7 @@ pub fn batch(number: u128, names: &[&str]) -> Batch {
         key: record_key(name),
         before: None,
         after: Some(raw(name, "192.0.2.1")),
-        cause: Cause {
-            motive: Motive::Wanted,
-            cluster: cluster("east"),
-            endpoints: vec![endpoint(1, "192.0.2.1").key],
-        },
+        cause: Cause::new(Motive::Wanted, cluster("east"), vec![endpoint(1, "192.0.2.1").key]),
     };
     Batch {
         id: BatchId(uuid::Uuid::from_u128(number)),

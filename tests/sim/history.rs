@@ -25,7 +25,7 @@ use zonefold::ports::BatchOutcome;
 #[path = "told.rs"]
 mod told;
 
-pub use told::Told;
+pub use told::{Told, region_of};
 
 /// One run.
 #[derive(Clone, Debug, Default)]

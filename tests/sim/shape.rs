@@ -13,6 +13,7 @@ use zonefold::emulator::{
 
 use crate::broker::{ACCESS_KEY, TOKEN};
 use crate::extra::Prepared;
+use crate::history::region_of;
 use crate::recorder::STARTED_AT;
 
 /// The account of the brokers' own user.
@@ -273,6 +274,8 @@ impl Shape {
             json!({
                 "name": Self::cluster_name(index), "environment": environment,
                 "max_endpoints": quota.max_endpoints, "max_bytes": quota.max_bytes,
+                "labels": region_of(&Self::cluster_name(index))
+                    .map_or_else(|| json!({}), |region| json!({ "region": region })),
             })
         });
         let text = json!({

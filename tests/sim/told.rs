@@ -2,12 +2,22 @@
 
 use zonefold::core::dns::name::DnsName;
 use zonefold::core::governance::pattern::NamePattern;
+use zonefold::core::governance::rule::Sharing;
 use zonefold::core::ids::{AccountId, ClusterId, ZoneId};
 use zonefold::core::planning::policy::ZonePolicy;
 use zonefold::core::planning::unit_digest::UnitDigest;
 use zonefold::core::time::Timestamp;
 
 use super::Agent;
+
+/// The region of a cluster: two have one, and the last has none.
+pub fn region_of(cluster: &str) -> Option<&'static str> {
+    match cluster {
+        "cluster-0" | "cluster-2" => Some("eu-central-1"),
+        "cluster-1" => Some("us-east-1"),
+        _ => None,
+    }
+}
 
 /// Something that is so from now on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +46,8 @@ pub enum Told {
     Guarded { apex: DnsName, allowed: u64, window_ms: u64 },
     /// People let these units go.
     LetGo { units: Vec<UnitDigest> },
+    /// A rule that says how clusters share names of a zone, asked for, or accepted.
+    Shared { apex: DnsName, sharing: Box<Sharing>, is_accepted: bool },
     /// People hand names over.
     HandedOver { from: ClusterId, to: ClusterId, names: NamePattern },
     /// The connections that an agent has fall silent, and stay so for longer than any patience.

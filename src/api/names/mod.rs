@@ -29,6 +29,7 @@ use crate::broker::directory::Directory;
 use crate::broker::directory::entry::EndpointEntry;
 use crate::broker::worker::WhyReport;
 use crate::core::dns::name::DnsName;
+use crate::core::governance::rule::sharing::SharingPolicy;
 use crate::core::governance::snapshot::Governance;
 use crate::core::ids::{ClusterId, EnvironmentId};
 use crate::core::planning::routing::RouteRequest;
@@ -79,11 +80,14 @@ pub struct NameInZone {
     /// The team that the name belongs to by the rules; null if no rule says so.
     #[serde(default)]
     pub owner: Option<Owner>,
-    /// The cluster that owns the name; null if none does.
+    /// How clusters share the name; null if one cluster has it.
+    #[serde(default)]
+    pub sharing: Option<SharedBy>,
+    /// The cluster that owns the name; null if none does. Of those that share it, the one that has the say where two do not go together.
     pub holder: Option<Holder>,
     /// The endpoints of all clusters, in the order in which they came: the first one owns the name.
     pub contributions: Vec<NameContribution>,
-    /// The desired record sets: the sum of the owner's endpoints.
+    /// The desired record sets: the sum of the owner's endpoints, or of those of all that share the name.
     pub desired: Vec<RecordSet>,
     /// The record sets that Route 53 holds.
     pub observed: Vec<Record>,
@@ -109,6 +113,16 @@ pub struct Owner {
     /// How the name is claimed: `open` (the first cluster has it), `report`, or `granted` (a grant is needed).
     #[schema(example = "granted")]
     pub claims: String,
+}
+
+/// How clusters share a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SharedBy {
+    /// The policy: `merge`, `multivalue`, `weighted`, `latency` or `failover`.
+    #[schema(example = "weighted")]
+    pub policy: String,
+    /// The rule that says so.
+    pub rule: RuleReference,
 }
 
 /// The holder of a name.
@@ -265,6 +279,14 @@ fn owner(rules: &Governance, zone: &DnsName, name: &DnsName) -> Option<Owner> {
     })
 }
 
+fn shared_by(rules: &Governance, zone: &DnsName, name: &DnsName) -> Option<SharedBy> {
+    let (rule, sharing) = rules.rules().sharing(zone, name)?;
+    let reference =
+        RuleReference { kind: rule.spec.kind().to_string(), name: rule.name.to_string() };
+    let is_shared = sharing.policy != SharingPolicy::Exclusive;
+    is_shared.then(|| SharedBy { policy: sharing.policy.as_str().to_owned(), rule: reference })
+}
+
 fn in_zone(
     WhyReport { zone, report }: WhyReport,
     name: &DnsName,
@@ -284,6 +306,7 @@ fn in_zone(
         zone: ZoneReference::from(&zone),
         trouble: zone.trouble.clone(),
         owner: owner(rules, &zone.name, name),
+        sharing: shared_by(rules, &zone.name, name),
         holder: report.holder.map(|cluster| Holder { cluster, since: report.held_since.map(Time) }),
         contributions: contributions.into_iter().map(show).collect(),
         desired: report.desired.iter().map(RecordSet::from).collect(),

@@ -50,6 +50,18 @@ fn in_zone(answer: &Name, zone: &NameInZone, sentences: &mut Vec<String>) {
             sentences.push(format!("No cluster holds {} in the zone {}.", answer.name, zone.zone))
         }
     }
+    if let Some(shared) = &zone.sharing {
+        sentences.push(format!(
+            "Clusters share it: {}, by the {} {}.",
+            shared.policy, shared.rule.kind, shared.rule.name
+        ));
+        let is_left = zone.contributions.is_empty() && zone.pending.is_empty();
+        if is_left && zone.observed.iter().any(|record| record.ours) {
+            sentences.push(
+                "Its last answer stays, since the rule does not say lastValue: delete.".to_owned(),
+            );
+        }
+    }
     what_is_there(zone, sentences);
     let told = zone.contributions.iter().map(|contribution| &contribution.endpoint);
     not_fine(&told.collect::<Vec<_>>(), sentences);
@@ -232,6 +244,7 @@ mod tests {
             zone: zone(),
             trouble: None,
             owner: None,
+            sharing: None,
             holder: None,
             contributions: vec![],
             desired: vec![],

@@ -99,10 +99,15 @@ impl RulesKeeper {
                 RulesMessage::Approved => self.take_approvals_at_last().await,
                 RulesMessage::HandedOver => self.take_handovers_at_last().await,
                 RulesMessage::Apply { changes, expected, by, reply } => {
-                    // Who asked may have gone.
                     let applied = self.apply(&changes, expected, &by).await;
+                    // The store may have accepted the set although its answer was lost.
+                    let is_unknown = matches!(applied, Err(ApplyError::Store(_)));
+                    // Who asked may have gone.
                     self.note_refused(&changes, &by, applied.as_ref().err()).await;
                     let _gone = reply.send(applied);
+                    if is_unknown {
+                        self.converge_at_last().await;
+                    }
                 }
             }
         }
@@ -296,6 +301,10 @@ impl RulesKeeper {
             let known = latest.as_ref().map_or(Ok(Rules::default()), rules_of)?;
             let rules = changed(&known, changes)?;
             if rules.digest() == known.digest() {
+                // It may have been accepted without this replica's knowledge, which sends nothing by older rules.
+                if self.in_force.borrow().governance.number() < number {
+                    self.converge_at_last().await;
+                }
                 return Ok(number);
             }
             if self.accept(latest.as_ref(), &known, &rules, by).await? {

@@ -108,7 +108,8 @@ impl Reader<'_> {
             );
         }
         for change in self.batch.changes() {
-            let wanted = change.after.is_some() && change.cause.endpoints.is_empty();
+            let wanted = change.after.is_some()
+                && change.cause.clusters().any(|(_, endpoints)| endpoints.is_empty());
             if wanted {
                 self.found(
                     Invariant::Attributable,
@@ -122,7 +123,7 @@ impl Reader<'_> {
     fn read_freezes(&mut self) {
         let zone = self.zone;
         for unit in &self.batch.units {
-            let lane = lane_of(unit);
+            let lane = lane_of(unit, zone);
             let closed = unit.changes.iter().find_map(|change| {
                 let (name, cluster) = (&change.key.name, &change.cause.cluster);
                 let (governance, placement) = (&zone.governance, &zone.placement);
@@ -297,11 +298,11 @@ mod tests {
 
     fn batch(before: Option<RawRecordSet>, after: Option<RawRecordSet>) -> Batch {
         let key = before.as_ref().or(after.as_ref()).unwrap().key().unwrap();
-        let cause = Cause {
-            motive: Motive::Wanted,
-            cluster: cluster("east"),
-            endpoints: vec![endpoint("web", "www.example.com", "A", &[]).key],
-        };
+        let cause = Cause::new(
+            Motive::Wanted,
+            cluster("east"),
+            vec![endpoint("web", "www.example.com", "A", &[]).key],
+        );
         let wire = [
             before.clone().map(|set| WireChange { action: Action::Delete, set }),
             after.clone().map(|set| WireChange { action: Action::Create, set }),

@@ -103,6 +103,10 @@ pub enum SiblingBlock {
     PlaceOf(RecordKey),
     /// This weighted one stays with another TTL.
     TtlOf(RecordKey),
+    /// This one stays with another routing policy.
+    PolicyOf(RecordKey),
+    /// Those beside it get its TTL first.
+    AfterTtls,
 }
 
 impl BlockReason {
@@ -146,6 +150,13 @@ impl fmt::Display for Blocked {
                 SiblingBlock::PlaceOf(holder) => write!(
                     f,
                     "{holder} has that place of the routing policy and cannot be changed now"
+                ),
+                SiblingBlock::AfterTtls => {
+                    write!(f, "{key} follows once the record sets beside it have its time to live")
+                }
+                SiblingBlock::PolicyOf(holder) => write!(
+                    f,
+                    "{holder} stays with another routing policy, and Route 53 accepts one for all record sets of a name and type"
                 ),
                 SiblingBlock::TtlOf(holder) => write!(
                     f,

@@ -38,8 +38,34 @@ pub struct Cause {
     pub motive: Motive,
     /// The cluster that holds the name, or held it last.
     pub cluster: ClusterId,
-    /// The endpoints that the record set adds up from; for a deletion, those that are gone.
+    /// The endpoints of that cluster that the record set adds up from; for a deletion, those that are gone.
     pub endpoints: Vec<EndpointKey>,
+    /// The same of the other clusters that share the record set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shared_with: Vec<Sharer>,
+}
+
+/// A cluster's part in a record set that several share.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Sharer {
+    /// Whose.
+    pub cluster: ClusterId,
+    /// The endpoints that give it.
+    pub endpoints: Vec<EndpointKey>,
+}
+
+impl Cause {
+    /// The cause of a record set that is for one cluster.
+    pub fn new(motive: Motive, cluster: ClusterId, endpoints: Vec<EndpointKey>) -> Self {
+        Self { motive, cluster, endpoints, shared_with: vec![] }
+    }
+
+    /// The clusters that the record set is for, the first of them first, each with its endpoints.
+    pub fn clusters(&self) -> impl Iterator<Item = (&ClusterId, &[EndpointKey])> {
+        let others = self.shared_with.iter();
+        let others = others.map(|other| (&other.cluster, other.endpoints.as_slice()));
+        std::iter::once((&self.cluster, self.endpoints.as_slice())).chain(others)
+    }
 }
 
 /// Before → after of one record set.

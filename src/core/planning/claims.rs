@@ -19,8 +19,10 @@ pub fn decide_name(input: &NameInput<'_>) -> NameDecision {
     let entrants = Entrants::of(input);
     let governance = &input.zone.governance;
     let mut decision = match governance.rules().sharing(&input.zone.apex, input.name) {
-        Some((_, rule)) if rule.policy != SharingPolicy::Exclusive => {
-            sharing::decide(input, rule, &entrants.valid, entrants.barred)
+        Some(rule) if rule.1.policy != SharingPolicy::Exclusive => {
+            let holder = entrants.holder().cloned();
+            let decision = NameDecision { holder, ..entrants.barred };
+            sharing::decide(input, rule, &entrants.valid, &entrants.others, decision)
         }
         _ => handover::pass(&entrants),
     };

@@ -35,7 +35,7 @@ pub fn count_name<'a>(
 }
 
 /// Whether a name without a record set of the type answers less. What a TXT or CAA set says is for machines that can do without.
-const fn answers(rtype: RecordType) -> bool {
+pub(super) const fn answers(rtype: RecordType) -> bool {
     !matches!(rtype, RecordType::Txt | RecordType::Caa | RecordType::Soa)
 }
 

@@ -264,6 +264,8 @@ impl Retained {
 pub struct NameDecision {
     /// The owning cluster; `None` if no valid endpoint asks for the name.
     pub holder: Option<ClusterId>,
+    /// Whether a rule says that clusters share the name: each of its record sets then has an owner of its own.
+    pub is_shared: bool,
     /// The record sets that the owner wants, by key.
     pub desired: BTreeMap<RecordKey, Desired>,
     /// Record sets that stay, by type and set identifier: rejected or waiting endpoints of the owner may have made them.

@@ -26,6 +26,10 @@ impl fmt::Display for Change {
         for endpoint in &self.cause.endpoints {
             write!(f, ", {endpoint}")?;
         }
+        for other in &self.cause.shared_with {
+            write!(f, "; {}", other.cluster)?;
+            other.endpoints.iter().try_for_each(|endpoint| write!(f, ", {endpoint}"))?;
+        }
         for (sign, set) in [('-', &self.before), ('+', &self.after)] {
             if let Some(set) = set {
                 write!(f, "\n  {sign} {}", Content(set))?;

@@ -12,7 +12,7 @@ pub(super) struct Entrants<'a> {
     /// Those that may, the oldest first.
     pub(super) valid: Vec<usize>,
     /// Those that may not, and those whose content is rejected.
-    others: Vec<&'a Contribution>,
+    pub(super) others: Vec<&'a Contribution>,
     /// The verdicts of those that may not.
     pub(super) barred: NameDecision,
 }

@@ -16,7 +16,7 @@ use crate::core::endpoint::verdict::{Reason, Verdict, VerdictState};
 use crate::core::endpoint::{ANNOTATION, TARGET_SOURCE};
 
 /// Route 53's limit of record sets of one name and type, for any routing policy but geoproximity.
-const MAX_SETS_OF_POLICY: usize = 100;
+pub(super) const MAX_SETS_OF_POLICY: usize = 100;
 /// Route 53's limit of geoproximity record sets of one name and type.
 const MAX_GEOPROXIMITY_SETS: usize = 30;
 

@@ -22,6 +22,7 @@ pub mod plan;
 pub mod policy;
 pub mod record_types;
 pub mod routing;
+mod shares;
 mod sharing;
 mod sides;
 pub mod tally;

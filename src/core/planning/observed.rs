@@ -8,7 +8,8 @@ use crate::core::ids::{BatchId, ClusterId};
 /// The cluster and the batch that made a record set.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Ownership {
-    /// The cluster that held the name when the set was written.
+    /// The cluster that held the name when the set was written; of a name that clusters share, the first of those that have a part in
+    /// the set.
     pub cluster: ClusterId,
     /// The batch that wrote it.
     pub batch: BatchId,

@@ -3,15 +3,17 @@
 //! A plan is complete: each wanted change that is not planned has a reason in it. Applying the plan and planning again gives
 //! nothing (it is a fixed point). What only goes together is in one [`Unit`].
 
+mod waiting;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::block::PolicyStep;
 pub use super::block::{AliasPart, BlockReason, Blocked, DriftBlock, PolicyBlock, SiblingBlock};
-use super::change::{Cause, Change, Motive, Unit};
+use super::change::{Cause, Change, Motive, Sharer, Unit};
 use super::decision::{Contribution, Desired, NameDecision, Retention, ZoneContext};
 pub use super::observed::{Drift, Observed, Ownership};
 use super::policy::{AdoptPolicy, DriftPolicy, ZonePolicy};
-use super::units::{group, place_of};
+use super::units::group;
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::{
     RawRecordSet, RecordData, RecordKey, RecordSet, RecordType, RoutingPolicy,
@@ -54,6 +56,8 @@ pub struct NamePlan {
     pub left_out: Vec<Blocked>,
     /// Foreign sets that already match, in a zone that adopts: they change hands without a call.
     pub adopted: Vec<RecordKey>,
+    /// Sets of a shared name that already match and are another cluster's by now: they too change hands without a call.
+    pub passed: Vec<RecordKey>,
 }
 
 /// Plans one name.
@@ -112,24 +116,27 @@ impl Planner<'_> {
                 self.block(key, BlockReason::Drifted(DriftBlock::Itself));
             }
             (Some(_), Some(Drift::Missing)) => self.create(desired, Motive::Repair),
-            _ if says(observed, &desired.set) => {
-                if observed.owner.is_none() {
-                    self.adopt_as_it_is(key);
+            _ if says(observed, &desired.set) => match &observed.owner {
+                None => self.adopt_as_it_is(key),
+                Some(owner) if self.passes(desired, owner) => {
+                    self.plan.passed.push(key.clone());
                 }
-            }
+                Some(_) => {}
+            },
             (None, _) if input.adopt != AdoptPolicy::Any => self.block_foreign(key, key),
             (None, _) => self.update(desired, observed, Motive::Adopt),
             (Some(_), Some(Drift::Changed)) => self.update(desired, observed, Motive::Repair),
             (Some(owner), None) => {
-                let passed =
-                    self.cluster_of(desired).is_some_and(|cluster| *cluster != owner.cluster);
-                self.update(
-                    desired,
-                    observed,
-                    if passed { Motive::Passed } else { Motive::Wanted },
-                );
+                let is_other = self.cluster_of(desired) != Some(&owner.cluster);
+                let motive = if is_other { Motive::Passed } else { Motive::Wanted };
+                self.update(desired, observed, motive);
             }
         }
+    }
+
+    /// Whether a set of a shared name is another cluster's than its owner's. Otherwise the claim says whose a name is.
+    fn passes(&self, desired: &Desired, owner: &Ownership) -> bool {
+        self.input.decision.is_shared && self.cluster_of(desired) != Some(&owner.cluster)
     }
 
     fn adopt_as_it_is(&mut self, key: &RecordKey) {
@@ -221,23 +228,27 @@ impl Planner<'_> {
         motive: Motive,
     ) {
         let input = self.input;
-        let (cluster, endpoints) = match (input.decision.desired.get(key), input.observed.get(key))
-        {
-            (Some(desired), _) => {
-                (self.cluster_of(desired).cloned(), self.endpoints(&desired.from))
-            }
-            (None, Some(observed)) => {
-                let owner = observed.owner.as_ref().map(|owner| owner.cluster.clone());
-                // Another cluster's endpoint that waited here had no part in the set.
-                let own =
-                    input.departed.iter().filter(|(cluster, _)| Some(cluster) == owner.as_ref());
-                (owner.clone(), own.map(|(_, endpoint)| endpoint.clone()).collect())
-            }
-            (None, None) => (None, vec![]),
-        };
+        let (cluster, endpoints, shared_with) =
+            match (input.decision.desired.get(key), input.observed.get(key)) {
+                (Some(desired), _) => {
+                    let cluster = self.cluster_of(desired).cloned();
+                    let (own, others) = self.endpoints(&desired.from, cluster.as_ref());
+                    (cluster, own, others)
+                }
+                (None, Some(observed)) => {
+                    let owner = observed.owner.as_ref().map(|owner| owner.cluster.clone());
+                    // Another cluster's endpoint that waited here had no part in the set.
+                    let own = input
+                        .departed
+                        .iter()
+                        .filter(|(cluster, _)| Some(cluster) == owner.as_ref());
+                    (owner.clone(), own.map(|(_, endpoint)| endpoint.clone()).collect(), vec![])
+                }
+                (None, None) => (None, vec![], vec![]),
+            };
         // Every change has a holder or an owner; one without is not planned.
         let Some(cluster) = cluster else { return };
-        let cause = Cause { motive, cluster, endpoints };
+        let cause = Cause { motive, cluster, endpoints, shared_with };
         self.changes.insert(key.clone(), Change { key: key.clone(), before, after, cause });
     }
 
@@ -247,11 +258,20 @@ impl Planner<'_> {
         Some(&first.cluster)
     }
 
-    fn endpoints(&self, from: &[usize]) -> Vec<EndpointKey> {
-        from.iter()
-            .filter_map(|index| self.input.contributions.get(*index))
-            .map(|c| c.endpoint.key.clone())
-            .collect()
+    /// The endpoints of a cluster, and those of the others.
+    fn endpoints(&self, from: &[usize], of: Option<&ClusterId>) -> (Vec<EndpointKey>, Vec<Sharer>) {
+        let mut by_cluster: BTreeMap<&ClusterId, Vec<EndpointKey>> = BTreeMap::new();
+        for contribution in from.iter().filter_map(|index| self.input.contributions.get(*index)) {
+            let endpoints = by_cluster.entry(&contribution.cluster).or_default();
+            endpoints.push(contribution.endpoint.key.clone());
+        }
+        let own = of.and_then(|cluster| by_cluster.remove(cluster)).unwrap_or_default();
+        let others = by_cluster.into_iter();
+        let sharer = |(cluster, endpoints): (&ClusterId, _)| {
+            let cluster = cluster.clone();
+            Sharer { cluster, endpoints }
+        };
+        (own, others.map(sharer).collect())
     }
 
     /// Record sets that stay at the name can be in the way of new ones.
@@ -414,57 +434,11 @@ impl Planner<'_> {
         self.plan.blocked.push(Blocked { key: key.clone(), why, from });
     }
 
-    /// A place of a routing policy is free only once the set that has it gives it up, so its successor waits for a set that
-    /// cannot be changed now. So does a weighted set with another TTL than one that stays.
-    fn wait_for_places(&mut self) {
-        loop {
-            let blocked = &self.blocked;
-            let moves = |key: &RecordKey| !blocked.contains(key) && self.changes.contains_key(key);
-            let mut held: BTreeMap<_, &RecordKey> = BTreeMap::new();
-            for (key, observed) in self.input.observed.iter().filter(|(_, o)| o.is_there()) {
-                if !moves(key)
-                    && let Some(place) = place_of(&observed.raw)
-                {
-                    held.insert(place, key);
-                }
-            }
-            let waits = self.changes.iter().find_map(|(key, change)| {
-                let place = place_of(change.after.as_ref()?)?;
-                let holder = held.get(&place).filter(|holder| **holder != key)?;
-                (!blocked.contains(key)).then(|| (key.clone(), (*holder).clone()))
-            });
-            if let Some((key, holder)) = waits {
-                self.block(&key, BlockReason::KeptForSibling(SiblingBlock::PlaceOf(holder)));
-            } else if let Some((key, holder)) = self.waits_for_ttl() {
-                self.block(&key, BlockReason::KeptForSibling(SiblingBlock::TtlOf(holder)));
-            } else {
-                return;
-            }
-        }
-    }
-
-    /// A weighted set whose TTL differs from one that stays, and that one.
-    fn waits_for_ttl(&self) -> Option<(RecordKey, RecordKey)> {
-        let ttl = |raw: &RawRecordSet| raw.weight.and(raw.ttl_secs);
-        let is_free = |key: &RecordKey| !self.blocked.contains(key);
-        let changes = || self.changes.iter().filter(|(key, _)| is_free(key));
-        let moves = |key: &RecordKey| changes().any(|(other, _)| other == key);
-        let there = self.input.observed.iter().filter(|(_, observed)| observed.is_there());
-        let stays = there.filter(|(key, observed)| ttl(&observed.raw).is_some() && !moves(key));
-        stays.into_iter().find_map(|(stays, observed)| {
-            let is_beside = |key: &RecordKey, change: &Change| {
-                let after = change.after.as_ref().and_then(ttl);
-                key.rtype == stays.rtype && after.is_some() && after != ttl(&observed.raw)
-            };
-            let (key, _) = changes().find(|(key, change)| is_beside(key, change))?;
-            Some((key.clone(), stays.clone()))
-        })
-    }
-
     fn finish(mut self) -> NamePlan {
         let blocked: BTreeSet<&RecordKey> =
             self.plan.blocked.iter().map(|blocked| &blocked.key).collect();
         self.changes.retain(|key, change| !blocked.contains(key) && change.before != change.after);
+        self.join_after_ttls();
         let is_deleted =
             |key: &RecordKey| self.changes.get(key).is_some_and(|change| change.after.is_none());
         let counts = |key: &RecordKey| !is_protected(&self.input.zone.apex, key);

@@ -566,10 +566,7 @@ fn a_deletion_names_the_owners_endpoints_that_are_gone_and_not_those_that_only_w
     let plan = scene.plan();
     let causes: Vec<&Cause> =
         plan.units.iter().flat_map(|unit| &unit.changes).map(|change| &change.cause).collect();
-    assert_eq!(
-        causes,
-        [&Cause { motive: Motive::Withdrawn, cluster: cluster("east"), endpoints: vec![made.key] }]
-    );
+    assert_eq!(causes, [&Cause::new(Motive::Withdrawn, cluster("east"), vec![made.key])]);
 }
 
 #[path = "plan_golden_tests.rs"]

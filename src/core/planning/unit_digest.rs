@@ -76,11 +76,7 @@ mod tests {
             key: RecordKey { name: name(host), rtype: RecordType::A, set_identifier: None },
             before: None,
             after: Some(set),
-            cause: Cause {
-                motive: Motive::Wanted,
-                cluster: cluster("dev-east"),
-                endpoints: vec![],
-            },
+            cause: Cause::new(Motive::Wanted, cluster("dev-east"), vec![]),
         }
     }
 

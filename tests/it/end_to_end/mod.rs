@@ -12,4 +12,5 @@ mod handover;
 mod invariants;
 mod kill;
 mod main_job;
+mod sharing;
 mod zone_rules;

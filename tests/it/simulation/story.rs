@@ -211,11 +211,7 @@ impl Story {
 
     /// A batch for an endpoint of a cluster, not journalled yet.
     pub fn batch(&self, number: u128, by: &str, endpoint: &Endpoint, steps: &[Step]) -> Batch {
-        let cause = Cause {
-            motive: Motive::Wanted,
-            cluster: cluster(by),
-            endpoints: vec![endpoint.key.clone()],
-        };
+        let cause = Cause::new(Motive::Wanted, cluster(by), vec![endpoint.key.clone()]);
         let change = |(before, after): &Step| Change {
             key: before.as_ref().or(after.as_ref()).unwrap().key().unwrap(),
             before: before.clone(),

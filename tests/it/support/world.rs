@@ -61,6 +61,8 @@ pub struct Plan {
     pub drift_interval_secs: u32,
     pub discovery_interval_secs: u32,
     pub attempt_timeout: Duration,
+    /// The ids of the health checks that exist; `None` if every id exists.
+    pub health_checks: Option<Vec<String>>,
 }
 
 impl Default for Plan {
@@ -81,6 +83,7 @@ impl Default for Plan {
             drift_interval_secs: 3_600,
             discovery_interval_secs: 300,
             attempt_timeout: Duration::from_secs(30),
+            health_checks: None,
         }
     }
 }
@@ -130,6 +133,7 @@ pub fn emulator_config(plan: &Plan) -> EmulatorConfig {
         accounts: vec![operations, account],
         process_ms: plan.process_ms,
         propagation_ms: 0,
+        health_checks: plan.health_checks.clone(),
         ..EmulatorConfig::default()
     }
 }
@@ -142,6 +146,7 @@ pub fn broker_config(plan: &Plan, data: &Path) -> serde_json::Value {
         .map(|c| {
             serde_json::json!({
                 "name": c, "environment": "dev", "max_endpoints": plan.max_endpoints,
+                "labels": { "region": format!("us-{c}-1") },
             })
         })
         .collect();

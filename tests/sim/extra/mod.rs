@@ -8,6 +8,7 @@ mod guards;
 mod half_open;
 mod handovers;
 mod refusals;
+mod sharing;
 mod tags;
 mod zones;
 
@@ -38,6 +39,10 @@ const FREEZE_OF: u8 = 8;
 const APART_GUARDS: u64 = 0x7E57_0000_60A2_D000;
 /// One in this number of seeds has a guard.
 const GUARD_OF: u8 = 8;
+/// The same for names that clusters share.
+const APART_SHARING: u64 = 0x7E57_0000_5AA2_E000;
+/// One in this number of seeds has shared names.
+const SHARING_OF: u8 = 8;
 /// The same for hand-overs.
 const APART_HANDOVERS: u64 = 0x7E57_0000_4A4D_0E00;
 /// One in this number of seeds has a hand-over.
@@ -68,6 +73,8 @@ pub enum Kind {
     Freezes,
     /// Guards of zones.
     Guards,
+    /// Names that clusters share by a rule.
+    Sharing,
     /// Hand-overs between clusters.
     Handovers,
 }
@@ -83,6 +90,7 @@ pub enum Extra {
     HalfOpen(half_open::HalfOpenStep),
     Freezes(freezes::FreezeStep),
     Guards(guards::GuardStep),
+    Sharing(sharing::SharingStep),
     Handovers(handovers::HandoverStep),
 }
 
@@ -183,6 +191,10 @@ pub fn draw(seed: u64, shape: &Shape) -> Vec<TimedStep> {
     if random.u8(0..GUARD_OF) == 0 {
         steps.extend(guards::draw(shape, &mut random));
     }
+    let mut random = fastrand::Rng::with_seed(seed ^ APART_SHARING);
+    if random.u8(0..SHARING_OF) == 0 {
+        steps.extend(sharing::draw(shape, &mut random));
+    }
     let mut random = fastrand::Rng::with_seed(seed ^ APART_HANDOVERS);
     if random.u8(0..HANDOVER_OF) == 0 {
         steps.extend(handovers::draw(shape, &mut random));
@@ -224,6 +236,7 @@ impl Extra {
             Self::HalfOpen(_) => Kind::HalfOpen,
             Self::Freezes(_) => Kind::Freezes,
             Self::Guards(_) => Kind::Guards,
+            Self::Sharing(_) => Kind::Sharing,
             Self::Handovers(_) => Kind::Handovers,
         }
     }
@@ -244,6 +257,7 @@ impl Extra {
             Self::HalfOpen(step) => Some(step.for_ms()),
             Self::Freezes(step) => step.lasts_ms(),
             Self::Guards(step) => step.lasts_ms(),
+            Self::Sharing(step) => step.lasts_ms(),
             Self::Handovers(step) => step.lasts_ms(),
         }
     }
@@ -256,7 +270,11 @@ impl Extra {
             Self::Clocks(step) => step.prepare(shape),
             Self::Freezes(step) => step.prepare(shape),
             Self::Guards(step) => step.prepare(shape),
-            Self::Refusals(_) | Self::Crowd(_) | Self::HalfOpen(_) | Self::Handovers(_) => {}
+            Self::Refusals(_)
+            | Self::Crowd(_)
+            | Self::HalfOpen(_)
+            | Self::Sharing(_)
+            | Self::Handovers(_) => {}
         }
     }
 }
@@ -277,6 +295,10 @@ impl World {
             }
             Extra::Guards(step) => {
                 self.take_guard_step(step);
+                None
+            }
+            Extra::Sharing(step) => {
+                self.take_sharing_step(step);
                 None
             }
             Extra::Handovers(step) => {

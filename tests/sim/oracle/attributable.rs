@@ -175,15 +175,15 @@ impl<'a> Reading<'a> {
 
     fn begun(&mut self, index: usize, batch: &'a Batch, at: Timestamp) {
         for change in batch.changes() {
-            let strangers = change.cause.endpoints.iter();
-            let stranger = strangers.into_iter().find(|key| {
-                !self.known.contains_key(&(change.cause.cluster.clone(), (*key).clone()))
+            let wanting = change.cause.clusters();
+            let mut wanting =
+                wanting.flat_map(|(cluster, keys)| keys.iter().map(move |key| (cluster, key)));
+            let stranger = wanting.find(|(cluster, key)| {
+                !self.known.contains_key(&((*cluster).clone(), (*key).clone()))
             });
-            if let Some(stranger) = stranger {
-                let what = format!(
-                    "{} is changed for {stranger}, which {} never had",
-                    change.key, change.cause.cluster
-                );
+            if let Some((cluster, stranger)) = stranger {
+                let what =
+                    format!("{} is changed for {stranger}, which {cluster} never had", change.key);
                 let violation = Violation::new(Invariant::Attributable, at, what);
                 self.violations.push(violation.about(&change.key.name));
             }
@@ -206,7 +206,8 @@ impl<'a> Reading<'a> {
                 let violation = Violation::new(Invariant::Attributable, at, what);
                 self.violations.push(violation.about(&change.key.name));
             }
-            if change.after.is_some() && change.cause.endpoints.is_empty() {
+            let is_for_none = change.cause.clusters().any(|(_, endpoints)| endpoints.is_empty());
+            if change.after.is_some() && is_for_none {
                 let violation = Violation::new(
                     Invariant::Attributable,
                     at,

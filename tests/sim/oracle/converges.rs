@@ -19,7 +19,7 @@ use super::history::{
 use super::model::{self, Expected, Policy, Set, SetKey, set_key};
 use super::owners::{Owner, Owners, is_ours, net_changes};
 use super::placing;
-use super::quota;
+use super::{quota, sharing};
 
 /// A name that is not as it should be.
 pub struct Unsettled {
@@ -95,6 +95,10 @@ pub fn unsettled_names(history: &History) -> Vec<Unsettled> {
             names.entry(name).or_default();
         }
         for (name, held) in names {
+            // Names that clusters share are judged apart.
+            if sharing::is_ever_shared(history, &zone.id, &name) {
+                continue;
+            }
             let expected = expected.remove(&(zone.id.clone(), name.clone())).unwrap_or_default();
             let one = Name {
                 history,

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 
 use zonefold::core::dns::name::DnsName;
 use zonefold::core::dns::record::RawRecordSet;
+use zonefold::core::ids::ZoneId;
 use zonefold::core::invariants::Invariant;
-use zonefold::core::planning::change::{Batch, Unit};
+use zonefold::core::planning::change::{Batch, Motive, Unit};
 use zonefold::core::time::{Millis, Timestamp};
 
-use super::Violation;
 use super::history::{Commit, History, Told, What};
+use super::{Violation, sharing};
 
 /// How far the clocks of brokers are apart at most, and how long a batch that was decided before is on its way to the store.
 const SLACK: Millis = Millis::from_secs(12);
@@ -43,9 +44,11 @@ pub fn judge(history: &History) -> Vec<Violation> {
                         && is_of(history, batch, &frozen.apex)
                 };
                 for frozen in freezes.iter().filter(is_closed) {
-                    for unit in
-                        batch.units.iter().filter(|unit| !(frozen.urgent && is_urgent(unit)))
-                    {
+                    let passes = |unit: &&Unit| {
+                        frozen.urgent
+                            && (is_urgent(unit) || follows_people(history, &batch.zone, unit))
+                    };
+                    for unit in batch.units.iter().filter(|unit| !passes(unit)) {
                         let Some(change) = unit.changes.first() else { continue };
                         let what = format!(
                             "{} is changed in batch {} while {} is frozen until {}",
@@ -71,6 +74,32 @@ fn is_urgent(unit: &Unit) -> bool {
         (Some(before), Some(after)) => keeps_some(before, after),
         _ => false,
     })
+}
+
+/// Whether a unit changes nothing but weights of a shared name, or has another cluster answer for it.
+fn follows_people(history: &History, zone: &ZoneId, unit: &Unit) -> bool {
+    unit.changes.iter().all(|change| match (&change.before, &change.after) {
+        (Some(before), Some(after)) => {
+            let weights_apart = |raw: &RawRecordSet| RawRecordSet {
+                name: raw.name.trim_end_matches('.').into(),
+                values: sorted(&raw.values),
+                weight: None,
+                ..raw.clone()
+            };
+            let is_weight =
+                before.weight.is_some() && weights_apart(before) == weights_apart(after);
+            let is_simple = before.set_identifier.is_none() && after.set_identifier.is_none();
+            let is_passed = change.cause.motive == Motive::Passed && is_simple;
+            sharing::is_ever_shared(history, zone, &change.key.name) && (is_weight || is_passed)
+        }
+        _ => false,
+    })
+}
+
+fn sorted(values: &[arcstr::ArcStr]) -> Vec<arcstr::ArcStr> {
+    let mut values = values.to_vec();
+    values.sort();
+    values
 }
 
 fn keeps_some(before: &RawRecordSet, after: &RawRecordSet) -> bool {

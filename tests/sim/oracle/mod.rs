@@ -24,6 +24,7 @@ mod placing;
 mod poison;
 mod quota;
 mod reading;
+mod sharing;
 mod silence;
 mod silent;
 mod stored;
@@ -99,6 +100,7 @@ pub fn judge_one(history: &History, invariant: Invariant) -> Vec<Violation> {
         Invariant::OneWriter => one_writer::judge,
         Invariant::FreezesHold => freezes::judge,
         Invariant::GuardsHold => guards::judge,
+        Invariant::SharedNamesAnswer => sharing::judge,
     };
     let more: fn(&History) -> Vec<Violation> = match invariant {
         Invariant::SilenceNeverDeletes => placed::judge,

@@ -15,6 +15,7 @@ use super::owners::{Owner, Owners};
 use super::placing::{self, Placed, SEEN_BY};
 use super::reading::{Alias, rtypes_of};
 pub use super::reading::{Policy, Reading, SetKey, Wish, read, set_key, values_of, wish};
+use super::sharing;
 
 /// A record set that is to be there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -125,7 +126,9 @@ pub fn expect(history: &History) -> BTreeMap<(ZoneId, DnsName), Expected> {
             owners: &owners,
         };
         let mut expected = name.expect(&rows, claimed_by);
-        expected.unmodelled |= unclear.contains(&at);
+        // Names that clusters share are judged apart.
+        expected.unmodelled |=
+            unclear.contains(&at) || sharing::is_ever_shared(history, &at.0, &at.1);
         Some((at, expected))
     };
     let mut expected: BTreeMap<(ZoneId, DnsName), Expected> =

@@ -7,6 +7,7 @@ use zonefold::core::dns::name::DnsName;
 use zonefold::core::dns::record::RecordKey;
 use zonefold::core::endpoint::{Endpoint, EndpointKey};
 use zonefold::core::governance::pattern::NamePattern;
+use zonefold::core::governance::rule::sharing::SharingPolicy;
 use zonefold::core::ids::{ClusterId, ZoneId};
 use zonefold::core::invariants::Invariant;
 use zonefold::core::time::{Millis, Timestamp};
@@ -15,7 +16,7 @@ use zonefold::emulator::JournalEntry;
 use super::history::{Commit, Event, History, Told, What};
 use super::owners::{NetChange, is_ours, net_changes};
 use super::views::Views;
-use super::{Violation, model, placing};
+use super::{Violation, model, placing, sharing};
 
 /// A value of a record set that we made.
 type Value = (ZoneId, RecordKey, String);
@@ -110,6 +111,7 @@ impl Reading<'_> {
         let creates_another =
             |other: &NetChange| other.key.name == change.key.name && other.after.is_some();
         let is_replaced = net_changes(entry).iter().any(creates_another);
+        let is_shared = sharing::is_ever_shared(self.history, &entry.zone, &change.key.name);
         let mut violations = vec![];
         for value in before.difference(&after) {
             let Some(born) =
@@ -144,6 +146,7 @@ impl Reading<'_> {
             if !is_ours
                 || is_handed_over
                 || wanted_by.is_empty()
+                || (is_shared && self.rule_takes_it(change, &entry.zone, born, index, is_replaced))
                 || wanted_by.iter().any(|(cluster, suppliers)| is_explained(suppliers, cluster))
             {
                 continue;
@@ -168,6 +171,27 @@ impl Reading<'_> {
             self.born.insert((entry.zone.clone(), change.key.clone(), value.clone()), started);
         }
         violations
+    }
+
+    /// Whether the rule by which clusters share a name may take a share away that is wanted still: by its policy, or since a set of
+    /// another type, or under another policy, comes in its place.
+    fn rule_takes_it(
+        &self,
+        change: &NetChange,
+        zone: &ZoneId,
+        born: usize,
+        index: usize,
+        is_replaced: bool,
+    ) -> bool {
+        let from = self.history.log.partition_point(|event| event.at + KNOWN_AFTER < self.at(born));
+        let policies = sharing::policies(self.history, zone, &change.key.name, from, index);
+        let leaves_out = |policy: &Option<SharingPolicy>| {
+            !matches!(
+                policy,
+                Some(SharingPolicy::Merge | SharingPolicy::Multivalue | SharingPolicy::Weighted)
+            )
+        };
+        is_replaced || policies.iter().any(leaves_out)
     }
 
     /// The time of a place in the log.

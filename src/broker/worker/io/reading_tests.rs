@@ -23,7 +23,7 @@ fn raw(host: &str) -> RawRecordSet {
 
 fn change(host: &str, before: Option<RawRecordSet>, after: Option<RawRecordSet>) -> Unit {
     let key = RecordKey { name: name(host), rtype: RecordType::A, set_identifier: None };
-    let cause = Cause { motive: Motive::Withdrawn, cluster: cluster("east"), endpoints: vec![] };
+    let cause = Cause::new(Motive::Withdrawn, cluster("east"), vec![]);
     Unit { changes: vec![Change { key, before, after, cause }] }
 }
 

@@ -79,7 +79,7 @@ async fn what_an_earlier_life_changed_a_moment_ago_is_asked_after_before_it_is_c
         let mut world = World::new(1, requests(100.0, 50.0));
         world.store.hold(0, &www(0), "192.0.2.1");
         world.provider.sync_unknown.store(true, Ordering::Relaxed);
-        let cause = Cause { motive: Motive::Wanted, cluster: cluster("east"), endpoints: vec![] };
+        let cause = Cause::new(Motive::Wanted, cluster("east"), vec![]);
         let key = RecordKey { name: name(&www(0)), rtype: RecordType::A, set_identifier: None };
         let row = ChangeRow {
             id: 1,

@@ -108,7 +108,7 @@ impl ZoneState {
 
     /// For how long freezes kept a unit back since a time.
     pub(super) fn frozen_since(&self, unit: &Unit, since: Timestamp, now: Timestamp) -> Millis {
-        let (context, lane) = (&self.context, lane_of(unit));
+        let (context, lane) = (&self.context, lane_of(unit, &self.context));
         let frozen = unit.changes.iter().map(|change| {
             let (name, cluster) = (&change.key.name, &change.cause.cluster);
             let (placement, apex) = (&context.placement, &context.apex);
@@ -119,7 +119,7 @@ impl ZoneState {
 
     /// What closes a unit: of several freezes the one that ends last.
     fn is_frozen(&self, unit: &Unit) -> Option<Closed> {
-        let (context, lane) = (&self.context, lane_of(unit));
+        let (context, lane) = (&self.context, lane_of(unit, &self.context));
         let closes = unit.changes.iter().filter_map(|change| {
             let (name, cluster) = (&change.key.name, &change.cause.cluster);
             context.governance.closes(&context.placement, &context.apex, name, cluster, lane)

@@ -2,6 +2,7 @@
 //!
 //! Plain state and synchronous functions: nothing here calls, waits or reads a clock.
 
+mod adopting;
 pub(in crate::broker::worker) mod apart;
 pub(in crate::broker::worker) mod around;
 pub(in crate::broker::worker) mod backlog;
@@ -276,7 +277,8 @@ impl ZoneState {
         self.hold_creations(name, &plan, now);
         let (ready, held_back) = self.sift(&plan.units, now);
         self.held.looked_at(&self.context.placement.zone, name, &held_back, now);
-        let adopted = self.adopt(&decision, &plan.adopted, now);
+        let mut adopted = self.adopt(&decision, &plan.adopted, now);
+        adopted.extend(self.hand_on(&decision, &plan.passed, now));
         let counted = self.counted(&plan.units, now);
         let mut review = Review { adopted, others, counted, ..Review::default() };
         if ready.is_empty() {
@@ -374,27 +376,6 @@ impl ZoneState {
                 self.context.apex
             ),
         })
-    }
-
-    fn adopt(
-        &mut self,
-        decision: &NameDecision,
-        keys: &[RecordKey],
-        now: Timestamp,
-    ) -> Vec<RecordWrite> {
-        let Some(holder) = decision.holder.clone() else { return vec![] };
-        // No batch wrote it: the nil id says that it was taken over as it was.
-        let owner = Arc::new(Ownership { cluster: holder, batch: BatchId(uuid::Uuid::nil()) });
-        let mut writes = vec![];
-        for key in keys {
-            let Some(record) = self.sighting(key).map(|sighting| sighting.record.clone()) else {
-                continue;
-            };
-            let sighting = Sighting::new(key, record, Some(Arc::clone(&owner)), None);
-            writes.push(RecordWrite::Put(sighting.row(key.clone(), now)));
-            self.observe(key, Some(sighting));
-        }
-        writes
     }
 
     /// Takes a batch that Route 53 applied; returns the observed record sets and the claims that end with it.

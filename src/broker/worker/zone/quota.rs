@@ -132,7 +132,7 @@ mod tests {
         let set = RawRecordSet::default();
         let key =
             RecordKey { name: name("www.example.com"), rtype: RecordType::A, set_identifier: None };
-        let cause = Cause { motive: Motive::Wanted, cluster: cluster("east"), endpoints: vec![] };
+        let cause = Cause::new(Motive::Wanted, cluster("east"), vec![]);
         let (before, after) = (before.then(|| set.clone()), after.then_some(set));
         Unit { changes: vec![Change { key, before, after, cause }] }
     }

@@ -165,7 +165,7 @@ mod tests {
             health_check_id: health_check_id.map(Into::into),
             ..RawRecordSet::default()
         };
-        let cause = Cause { motive: Motive::Wanted, cluster: cluster(of), endpoints: vec![] };
+        let cause = Cause::new(Motive::Wanted, cluster(of), vec![]);
         let key = RecordKey { name: name(owner), rtype: RecordType::A, set_identifier: None };
         Unit { changes: vec![Change { key, before: None, after: Some(set), cause }] }
     }

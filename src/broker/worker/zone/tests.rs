@@ -1,4 +1,5 @@
 mod names;
+mod shared;
 
 use super::compare::{LATE_FOR, Page};
 
@@ -231,7 +232,7 @@ fn what_a_lost_call_of_ours_made_late_is_ours() {
 
 /// A wanted change of east's.
 fn change(before: Option<RawRecordSet>, after: Option<RawRecordSet>) -> Change {
-    let cause = Cause { motive: Motive::Wanted, cluster: cluster("east"), endpoints: vec![] };
+    let cause = Cause::new(Motive::Wanted, cluster("east"), vec![]);
     let key = before.as_ref().or(after.as_ref()).unwrap().key().unwrap();
     Change { key, before, after, cause }
 }

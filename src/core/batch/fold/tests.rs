@@ -33,11 +33,7 @@ fn alias(name: &str, target: &str) -> RawRecordSet {
 
 fn change(before: Option<RawRecordSet>, after: Option<RawRecordSet>) -> Change {
     let key: RecordKey = before.as_ref().or(after.as_ref()).unwrap().key().unwrap();
-    let cause = Cause {
-        motive: Motive::Wanted,
-        cluster: ClusterId::parse("east").unwrap(),
-        endpoints: vec![],
-    };
+    let cause = Cause::new(Motive::Wanted, ClusterId::parse("east").unwrap(), vec![]);
     Change { key, before, after, cause }
 }
 

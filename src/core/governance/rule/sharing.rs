@@ -12,8 +12,6 @@ use crate::core::ids::ClusterId;
 
 /// The greatest weight of a record set (Route 53 API reference, `Weight`).
 pub const MAX_WEIGHT: u32 = 255;
-/// The weight of a cluster that a rule does not name.
-const DEFAULT_WEIGHT: u32 = 1;
 
 /// How clusters share a name.
 #[derive(
@@ -109,7 +107,7 @@ pub struct Sharing {
     /// The weight of each cluster, 0 to 255, under `weighted`; 0 drains.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub weights: BTreeMap<ClusterId, u32>,
-    /// The weight of a cluster that `weights` does not name; 1 if not given.
+    /// The weight of a cluster that `weights` does not name; if not given, what its endpoint says, or 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_weight: Option<u32>,
     /// The clusters under `failover`.
@@ -125,10 +123,10 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl Sharing {
-    /// The weight of a cluster, 0 to 255.
-    pub fn weight(&self, cluster: &ClusterId) -> u8 {
-        let given = self.weights.get(cluster).copied().or(self.default_weight);
-        u8::try_from(given.unwrap_or(DEFAULT_WEIGHT)).unwrap_or(u8::MAX)
+    /// The weight that the rule gives a cluster, 0 to 255; `None` if it leaves that to the cluster's endpoint.
+    pub fn given_weight(&self, cluster: &ClusterId) -> Option<u8> {
+        let given = self.weights.get(cluster).copied().or(self.default_weight)?;
+        Some(u8::try_from(given).unwrap_or(u8::MAX))
     }
 
     pub(super) fn validate(&self, at: &RulePath, problems: &mut RuleProblems) {
@@ -166,7 +164,7 @@ impl Sharing {
         }
         // Route 53 answers with all of them if all weights are 0, which is not what a drained group means.
         let has_weight = self.weights.values().any(|weight| *weight > 0)
-            || self.default_weight.unwrap_or(DEFAULT_WEIGHT) > 0;
+            || self.default_weight.is_none_or(|weight| weight > 0);
         problems.require(
             !is_weighted || has_weight,
             at.key("weights"),
