@@ -9,6 +9,7 @@ pub mod governance;
 pub mod ids;
 pub mod invariants;
 pub mod limits;
+pub mod people;
 pub mod planning;
 pub mod printable;
 pub mod release;

@@ -1,17 +1,21 @@
 //! The broker's dependencies as traits: a store, Route 53, a clock, callers. Adapters implement them; nothing here does IO.
 
 mod callers;
+mod credentials;
 mod dns;
 mod replicas;
 mod requests;
 mod rules;
+mod sign_in;
 mod store;
 
 pub use callers::*;
+pub use credentials::*;
 pub use dns::*;
 pub use replicas::*;
 pub use requests::*;
 pub use rules::*;
+pub use sign_in::*;
 pub use store::*;
 
 use crate::core::time::Timestamp;

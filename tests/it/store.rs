@@ -10,6 +10,7 @@ mod leases;
 mod model;
 mod network;
 mod opening;
+mod people;
 mod retention;
 mod rules;
 mod sessions;

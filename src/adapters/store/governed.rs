@@ -1,13 +1,18 @@
-//! Rules, requests and approvals over both databases.
+//! Rules, requests, approvals and the credentials of people over both databases.
 
 use async_trait::async_trait;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::{SqlStore, in_transaction, requests, rules};
+use super::{SqlStore, credentials, in_transaction, requests, rules};
 use crate::core::governance::ruleset::RulesDigest;
+use crate::core::people::credential::{Credential, SignedInPerson};
 use crate::core::release::request::ReleaseRequest;
-use crate::ports::{ApprovalRow, RequestFilter, Requests, RuleSetRow, RuleSets, StoreError};
+use crate::core::time::Timestamp;
+use crate::ports::{
+    ApprovalRow, CredentialFilter, Credentials, RequestFilter, Requests, RuleSetRow, RuleSets,
+    SecretHash, StoreError,
+};
 
 #[async_trait]
 impl RuleSets for SqlStore {
@@ -48,5 +53,63 @@ impl Requests for SqlStore {
 
     async fn approvals(&self) -> Result<Vec<ApprovalRow>, StoreError> {
         in_transaction!(self.reading(), requests::approvals)
+    }
+}
+
+#[async_trait]
+impl Credentials for SqlStore {
+    async fn add_credential(
+        &self,
+        hash: &SecretHash,
+        credential: &Credential,
+    ) -> Result<bool, StoreError> {
+        in_transaction!(self.writing(), credentials::add, hash, credential)
+    }
+
+    async fn credential_by_hash(
+        &self,
+        hash: &SecretHash,
+    ) -> Result<Option<Credential>, StoreError> {
+        in_transaction!(self.reading(), credentials::by_hash, hash)
+    }
+
+    async fn credential(&self, id: Uuid) -> Result<Option<Credential>, StoreError> {
+        in_transaction!(self.reading(), credentials::by_id, id)
+    }
+
+    async fn credentials(&self, filter: &CredentialFilter) -> Result<Vec<Credential>, StoreError> {
+        in_transaction!(self.reading(), credentials::list, filter)
+    }
+
+    async fn revoke_credential(&self, id: Uuid, at: Timestamp) -> Result<bool, StoreError> {
+        in_transaction!(self.writing(), credentials::revoke, id, at)
+    }
+
+    async fn note_credential_use(&self, id: Uuid, at: Timestamp) -> Result<(), StoreError> {
+        in_transaction!(self.writing(), credentials::note_use, id, at)
+    }
+
+    async fn refresh_person(&self, person: &SignedInPerson) -> Result<(), StoreError> {
+        in_transaction!(self.writing(), credentials::refresh_person, person)
+    }
+
+    async fn add_sign_in_code(
+        &self,
+        hash: &SecretHash,
+        ends_at: Timestamp,
+        body: &str,
+    ) -> Result<(), StoreError> {
+        in_transaction!(self.writing(), credentials::add_code, hash, ends_at, body)
+    }
+
+    async fn take_sign_in_code(
+        &self,
+        hash: &SecretHash,
+    ) -> Result<Option<(Timestamp, String)>, StoreError> {
+        in_transaction!(self.writing(), credentials::take_code, hash)
+    }
+
+    async fn prune_credentials(&self, before: Timestamp) -> Result<u64, StoreError> {
+        in_transaction!(self.writing(), credentials::prune, before)
     }
 }

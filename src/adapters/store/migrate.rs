@@ -25,6 +25,7 @@ const SQLITE: &[(i64, &str, &str)] = &[
     (8, "replica release", include_str!("../../../migrations/sqlite/0008_replica_release.sql")),
     (9, "rule sets", include_str!("../../../migrations/sqlite/0009_rule_sets.sql")),
     (10, "releases", include_str!("../../../migrations/sqlite/0010_releases.sql")),
+    (11, "people", include_str!("../../../migrations/sqlite/0011_people.sql")),
 ];
 const POSTGRES: &[(i64, &str, &str)] = &[
     (1, "base", include_str!("../../../migrations/postgres/0001_base.sql")),
@@ -37,6 +38,7 @@ const POSTGRES: &[(i64, &str, &str)] = &[
     (8, "replica release", include_str!("../../../migrations/postgres/0008_replica_release.sql")),
     (9, "rule sets", include_str!("../../../migrations/postgres/0009_rule_sets.sql")),
     (10, "releases", include_str!("../../../migrations/postgres/0010_releases.sql")),
+    (11, "people", include_str!("../../../migrations/postgres/0011_people.sql")),
 ];
 
 /// The key of the lock that a migration holds in the database: the octets of `zonefold`.

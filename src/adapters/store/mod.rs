@@ -23,6 +23,7 @@
 mod changes;
 mod clock;
 mod codec;
+mod credentials;
 mod endpoints;
 mod error;
 mod feed;
