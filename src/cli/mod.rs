@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
-use crate::config::{ConfigOverrides, Log, LogFormat};
+use crate::config::{ConfigOverrides, Log, LogFormat, Secret};
 
 /// The coordinator between many Kubernetes clusters and many Route 53 accounts.
 #[derive(Debug, Parser)]
@@ -182,6 +182,14 @@ pub struct BrokerArgs {
     /// Overrides `agents.token_file`
     #[arg(long, env = "ZONEFOLD_AGENTS_TOKEN_FILE", value_name = "FILE")]
     pub agents_token_file: Option<PathBuf>,
+    /// The secret of the client at the identity provider, in place of `oidc.client_secret_file`; better in a file
+    #[arg(
+        long,
+        env = "ZONEFOLD_OIDC_CLIENT_SECRET",
+        value_name = "SECRET",
+        hide_env_values = true
+    )]
+    pub oidc_client_secret: Option<Secret>,
     /// Overrides `log.format`
     #[arg(long, env = "ZONEFOLD_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -199,6 +207,7 @@ impl BrokerArgs {
             listen_http: self.listen_http,
             listen_advertise: self.listen_advertise.clone(),
             agents_token_file: self.agents_token_file.clone(),
+            oidc_client_secret: self.oidc_client_secret.clone(),
             log_format: self.log_format,
             log_filter: self.log_filter.clone(),
         }
