@@ -17,20 +17,29 @@ pub mod accounts;
 pub mod authority;
 pub mod changes;
 pub mod clusters;
+mod cookie;
 pub mod endpoints;
 pub mod front;
 pub mod health;
 pub mod holds;
+mod known;
 mod layers;
+pub mod me;
 pub mod names;
 pub mod page;
 pub mod peers;
 pub mod problem;
 pub mod records;
+mod refusal;
 pub mod request;
 pub mod requests;
 pub mod role;
 pub mod rules;
+pub mod secret;
+pub mod sight;
+pub mod sign_in;
+mod sign_in_page;
+pub mod tokens;
 pub mod values;
 pub mod voucher;
 pub mod zones;
@@ -54,6 +63,8 @@ pub struct ApiState {
     pub broker: BrokerHandle,
     /// The other replicas.
     pub peers: peers::Peers,
+    /// Who may ask, and how people sign in.
+    pub authority: Authority,
     /// The figures of the whole process.
     pub registry: Arc<Registry>,
 }
@@ -79,6 +90,7 @@ pub struct ApiState {
         (name = "rules", description = "Who owns which name, and who may publish it"),
         (name = "holds", description = "What waits for the word of people, and the words that were given"),
         (name = "changes", description = "The journal: each change with its time, its cause and the answer of AWS"),
+        (name = "people", description = "Who asks, and how people and programs prove who they are"),
         (name = "operation", description = "Health and metrics")
     )
 )]
@@ -120,6 +132,14 @@ fn described() -> OpenApiRouter<ApiState> {
         .routes(routes!(holds::deny))
         .routes(routes!(requests::list))
         .routes(routes!(requests::get))
+        .routes(routes!(me::get))
+        .routes(routes!(me::version))
+        .routes(routes!(tokens::list, tokens::post))
+        .routes(routes!(tokens::delete))
+        .routes(routes!(sign_in::begin))
+        .routes(routes!(sign_in::callback))
+        .routes(routes!(sign_in::exchange))
+        .routes(routes!(sign_in::end))
         .routes(routes!(names::get))
         .routes(routes!(names::reroute::post))
 }
@@ -145,6 +165,8 @@ pub fn router(
     if let Some(vouching) = &vouching {
         authority.trust(vouching.clone());
     }
+    authority.know(broker.clone());
     let peers = peers::Peers::new(broker.clone(), tls, vouching);
-    layers::around(routes.with_state(ApiState { peers, broker, registry }), authority)
+    let state = ApiState { peers, broker, authority: authority.clone(), registry };
+    layers::around(routes.with_state(state), authority)
 }

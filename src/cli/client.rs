@@ -205,6 +205,14 @@ impl Client {
         self.call(Method::POST, path, body.into()).await
     }
 
+    /// Has something removed; `path` as for [`Client::get`].
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.call(Method::DELETE, path, Bytes::new()).await
+    }
+
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::output::ReadArgs;
 use super::rules::DocumentFormat;
-use super::{holds, rules};
+use super::{holds, rules, tokens};
 use crate::api::rules::KindParam;
 use crate::core::ids::RuleName;
 
@@ -20,6 +20,8 @@ pub enum Resource {
     Holds,
     /// What needed the word of people.
     Requests,
+    /// Sessions and tokens.
+    Tokens,
 }
 
 impl FromStr for Resource {
@@ -29,10 +31,11 @@ impl FromStr for Resource {
         match text.to_ascii_lowercase().as_str() {
             "hold" | "holds" => Ok(Self::Holds),
             "request" | "requests" => Ok(Self::Requests),
+            "token" | "tokens" => Ok(Self::Tokens),
             _ => text
                 .parse()
                 .map(Self::Rules)
-                .map_err(|error: String| format!("{error}; or holds, or requests")),
+                .map_err(|error: String| format!("{error}; or holds, requests or tokens")),
         }
     }
 }
@@ -40,7 +43,7 @@ impl FromStr for Resource {
 /// Arguments of `zonefold get`.
 #[derive(Clone, Debug, Args)]
 pub struct GetArgs {
-    /// What to show: a kind of rules, such as grants, or holds, or requests; all rules if it is left out
+    /// What to show: a kind of rules, such as grants, or holds, requests or tokens; all rules if it is left out
     #[arg(env = "ZONEFOLD_KIND", value_name = "KIND")]
     pub kind: Option<Resource>,
     /// The name of one rule
@@ -69,6 +72,7 @@ pub async fn run(args: GetArgs) -> anyhow::Result<ExitCode> {
             );
             return match other {
                 Resource::Requests => holds::requests(&args.read).await,
+                Resource::Tokens => tokens::list(&args.read).await,
                 _ => holds::list(&args.read).await,
             };
         }

@@ -2,14 +2,17 @@
 
 pub mod client;
 pub mod cluster;
+pub mod credentials;
 pub mod get;
 pub mod holds;
+pub mod login;
 pub mod output;
 pub mod release;
 pub mod reroute;
 pub mod rules;
 pub mod status;
 pub mod token;
+pub mod tokens;
 pub mod why;
 
 use std::ffi::OsString;
@@ -84,9 +87,20 @@ pub enum Command {
     /// What is done about a cluster without its agent
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
-    /// Make a token for the REST API or for a cluster's agent, and the entry of the broker's configuration that knows it
+    /// Sign in at a broker, by a browser or with a token, for the commands that ask it
     #[command(
-        after_help = "Example:\n  zonefold token --role viewer --name dashboard --out ./api-token"
+        after_help = "Examples:\n  zonefold login --broker https://zonefold.example.com\n  zonefold login --with-token < ./token"
+    )]
+    Login(login::LoginArgs),
+    /// End the session at a broker, and forget it here
+    #[command(after_help = "Example:\n  zonefold logout --broker https://zonefold.example.com")]
+    Logout(login::LogoutArgs),
+    /// Make a token for the REST API or for a cluster's agent, and the entry of the broker's configuration that knows it; or make one
+    /// that the broker keeps, or take it back
+    #[command(
+        after_help = "Examples:\n  zonefold token --role viewer --name dashboard --out ./api-token\n  zonefold token create \"my laptop\"",
+        args_conflicts_with_subcommands = true,
+        subcommand_negates_reqs = true
     )]
     Token(token::TokenArgs),
     /// Run the emulator of Route 53 and STS

@@ -23,6 +23,7 @@ use super::problem::{ApiError, Problem};
 use super::records::Record;
 use super::request::{NoParams, Params, identifier};
 use super::rules::RuleReference;
+use super::sight::Sight;
 use super::values::{RecordSet, Time, ZoneReference, visibilities};
 use crate::broker::directory::Directory;
 use crate::broker::directory::entry::EndpointEntry;
@@ -158,6 +159,7 @@ pub struct Route {
         (status = 503, description = "The store does not answer.", body = Problem, content_type = "application/problem+json")))]
 pub async fn get(
     State(state): State<ApiState>,
+    sight: Sight,
     asker: Asker,
     onward: Onward,
     Path(fqdn): Path<String>,
@@ -181,12 +183,16 @@ pub async fn get(
         zones.sort_by(|a, b| (&a.zone.account, &a.zone.id).cmp(&(&b.zone.account, &b.zone.id)));
         zones.dedup_by(|a, b| a.zone.id == b.zone.id);
     }
+    zones.retain(|zone| sight.of(&zone.zone.environment));
     let unplaced = state.broker.directory.unplaced(&name.to_string());
-    let unplaced = unplaced.iter().map(Endpoint::new).collect();
+    let mut unplaced: Vec<Endpoint> = unplaced.iter().map(Endpoint::new).collect();
+    unplaced.retain(|endpoint| sight.of_cluster(&state, &endpoint.cluster));
     let filter =
         ChangeFilter { name: Some(name.clone()), limit: LAST_CHANGES, ..ChangeFilter::default() };
-    let changes = state.broker.changes(&filter).await?.into_iter().map(Change::from).collect();
-    let routes = routes(&state.broker.directory, &name);
+    let changes = state.broker.changes(&filter).await?.into_iter().map(Change::from);
+    let changes = changes.filter(|change| sight.of_account(&state, &change.account)).collect();
+    let mut routes = routes(&state.broker.directory, &name);
+    routes.retain(|route| sight.of(&route.environment));
     let mut answer =
         Name { name, summary: String::new(), zones, unplaced, routes, changes, missing };
     answer.summary = summary::of(&answer);

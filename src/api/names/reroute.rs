@@ -8,6 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::api::ApiState;
 use crate::api::problem::{ApiError, Problem};
 use crate::api::request::{Params, identifier};
+use crate::api::role::Granted;
 use crate::broker::directory::NameReach;
 use crate::core::dns::name::DnsName;
 
@@ -38,13 +39,16 @@ pub struct Rerouted {
     responses(
         (status = 200, description = "How many endpoints this concerns.", body = Rerouted),
         (status = 400, description = "That is no DNS name.", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The token is for other zones.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The broker stops.", body = Problem, content_type = "application/problem+json")))]
 pub async fn post(
     State(state): State<ApiState>,
+    granted: axum::Extension<Granted>,
     Path(fqdn): Path<String>,
     Params(RerouteParams { below }): Params<RerouteParams>,
 ) -> Result<Json<Rerouted>, ApiError> {
     let name: DnsName = identifier(&fqdn)?;
+    granted.may_change_at(&name)?;
     let reach = if below { NameReach::Below } else { NameReach::Name };
     let endpoints = state.broker.reroute(name, reach).await.ok_or(ApiError::Stopping)?;
     Ok(Json(Rerouted { endpoints }))
