@@ -202,6 +202,9 @@ impl Authority {
                 return Ok(Some(Asks { granted, is_proven: false }));
             }
         };
+        if granted.environments.is_some() && uri.path() == "/metrics" {
+            return Err(AccessRefusal::Limited(granted.acted.actor.to_string()));
+        }
         if granted.role >= needed {
             return Ok(Some(Asks { granted, is_proven: true }));
         }

@@ -76,6 +76,9 @@ pub(super) enum AccessRefusal {
         /// The role that is needed.
         needed: Role,
     },
+    /// The figures are of everything.
+    #[error("{0} sees some environments alone, and the metrics are of all")]
+    Limited(String),
     /// Tokens cannot be looked up while the broker starts.
     #[error("the broker starts, and cannot look for the token yet: ask again in a few seconds")]
     Starting,
@@ -97,7 +100,7 @@ impl AccessRefusal {
             Self::OtherHost => (StatusCode::UNAUTHORIZED, "other-host"),
             Self::NoRole(_) => (StatusCode::FORBIDDEN, "no-role"),
             Self::CrossSite => (StatusCode::FORBIDDEN, "cross-site"),
-            Self::TooLittle { .. } => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::TooLittle { .. } | Self::Limited(_) => (StatusCode::FORBIDDEN, "forbidden"),
             Self::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
             Self::StoreAway => (StatusCode::SERVICE_UNAVAILABLE, "store-unavailable"),
         }

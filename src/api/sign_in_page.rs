@@ -1,7 +1,7 @@
 //! The page that says why nobody is signed in. Browsers come here by themselves, so it is for people.
 
 use axum::response::{Html, IntoResponse, Response};
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 
 /// Nothing runs, nothing is loaded, and no other page shows it in a frame.
 const POLICY: &str =
@@ -30,7 +30,7 @@ pub(super) fn sign_in_page(status: StatusCode, text: &str, return_to: &str) -> R
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ] {
         let _none_before: Option<HeaderValue> =
-            headers.insert(HeaderName::from(name), HeaderValue::from_static(value));
+            headers.insert(name, HeaderValue::from_static(value));
     }
     response
 }

@@ -8,7 +8,8 @@ use crate::adapters::auth::{self, Identities, KeySource, ServiceAccount, token_h
 use crate::api::authority::{Authority, Holder, Rules, SignInWay};
 use crate::api::role::Role;
 use crate::config::{
-    Anonymous, ApiRole, ClusterIdentity, Config, ConfigError, NamedPeople, OtherPeople, PlainText,
+    Anonymous, ApiRole, ClientAuthentication, ClusterIdentity, Config, ConfigError, NamedPeople,
+    OtherPeople, PlainText,
 };
 use crate::core::governance::rule::team::People;
 use crate::core::people::role::{RoleTable, ViewerGroup};
@@ -130,6 +131,9 @@ impl SignInSetting {
             issuer: oidc.issuer.clone(),
             client_id: oidc.client_id.clone(),
             client_secret: oidc.read_client_secret()?.map(|secret| secret.expose().to_owned()),
+            secret_in_body: oidc
+                .client_authentication
+                .map(|way| way == ClientAuthentication::ClientSecretPost),
             scopes: oidc.scopes.clone(),
             user_claim: oidc.user_claim.clone(),
             groups_claim: oidc.groups_claim.clone(),

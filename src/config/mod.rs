@@ -32,7 +32,7 @@ pub use budget::{BucketEntry, BudgetEntry, BudgetProfile};
 pub use cluster::{Cluster, Environment};
 pub use error::{ConfigError, Problem, SourceLocation};
 pub use identity::{ClusterIdentity, ServiceAccount};
-pub use people::{NamedPeople, Oidc, OtherPeople, PeopleRoles, ViewerEntry};
+pub use people::{ClientAuthentication, NamedPeople, Oidc, OtherPeople, PeopleRoles, ViewerEntry};
 pub use rules::{RuleFiles, RulesOfFiles};
 pub use secret::Secret;
 pub use server::{Agents, Aws, Journal, Listen, Log, LogFormat, PlainText, StoreUrl};

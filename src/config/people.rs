@@ -73,6 +73,16 @@ impl PeopleRoles {
     }
 }
 
+/// How a client shows its secret (OpenID Connect Core 1.0 §9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuthentication {
+    /// In a header.
+    ClientSecretBasic,
+    /// In the body.
+    ClientSecretPost,
+}
+
 /// How people sign in: OpenID Connect, by the authorization code flow with PKCE.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -84,6 +94,9 @@ pub struct Oidc {
     /// A file that holds the client's secret; without one the client is a public one.
     #[serde(default)]
     pub client_secret_file: Option<PathBuf>,
+    /// How the client shows its secret; without it as the provider says.
+    #[serde(default)]
+    pub client_authentication: Option<ClientAuthentication>,
     /// The secret from the environment.
     #[serde(skip)]
     pub client_secret: Option<Secret>,

@@ -14,6 +14,7 @@ mod governance;
 mod house;
 mod identity;
 mod kubernetes;
+mod people;
 mod replicas;
 mod simulation;
 mod store;

@@ -37,6 +37,8 @@ use crate::ports::{ChangeFilter, ReplicaRow};
 
 /// How many changes of the name are shown.
 const LAST_CHANGES: u32 = 20;
+/// Why there is no zone, for who sees some environments alone.
+const NONE_IS_SEEN: &str = "no zone of the environment takes the name";
 
 /// Everything that is known of a name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -193,6 +195,11 @@ pub async fn get(
     let changes = changes.filter(|change| sight.of_account(&state, &change.account)).collect();
     let mut routes = routes(&state.broker.directory, &name);
     routes.retain(|route| sight.of(&route.environment));
+    if !sight.is_whole() {
+        // The reason names zones of other environments that are near.
+        let reasons = routes.iter_mut().filter_map(|route| route.message.as_mut());
+        reasons.for_each(|reason| NONE_IS_SEEN.clone_into(reason));
+    }
     let mut answer =
         Name { name, summary: String::new(), zones, unplaced, routes, changes, missing };
     answer.summary = summary::of(&answer);

@@ -95,7 +95,7 @@ impl IdTokenExpected<'_> {
             return Err(refused("its time has not begun (nbf): compare the clocks"));
         }
         let age_ms = self.now.0.saturating_sub(ms(claims.made_secs));
-        if age_ms > MADE_WITHIN_MS || age_ms < -CLOCK_SKEW_MS {
+        if !(-CLOCK_SKEW_MS..=MADE_WITHIN_MS).contains(&age_ms) {
             return Err(refused("it was not made just now (iat): compare the clocks"));
         }
         Ok(())

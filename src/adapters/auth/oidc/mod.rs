@@ -54,6 +54,8 @@ pub struct OidcSettings {
     pub client_id: String,
     /// Its secret; `None` for a public client.
     pub client_secret: Option<String>,
+    /// Whether it stands in the body and not in a header; `None` for what the provider says.
+    pub secret_in_body: Option<bool>,
     /// What is asked for besides `openid`.
     pub scopes: Vec<String>,
     /// The claim by which rules know people.
@@ -203,11 +205,14 @@ impl OidcProvider {
         code: &str,
         verifier: &str,
     ) -> Result<TokenAnswer, SignInError> {
-        let OidcSettings { client_id, client_secret, ca_file, .. } = &self.settings;
+        let OidcSettings { client_id, client_secret, secret_in_body, ca_file, .. } = &self.settings;
         let methods = document.token_endpoint_auth_methods_supported.as_deref();
         let takes = |method: &str| methods.is_some_and(|known| known.iter().any(|m| m == method));
         // Basic is what is taken where the document says nothing.
-        let by_basic = methods.is_none() || takes("client_secret_basic");
+        let by_basic = match secret_in_body {
+            Some(in_body) => !in_body,
+            None => methods.is_none() || takes("client_secret_basic"),
+        };
         let mut parameters = vec![
             ("grant_type", "authorization_code"),
             ("code", code),
