@@ -253,7 +253,7 @@ pub async fn post(
     let expected = if_match(&headers)?;
     let put = body.put.iter().enumerate().map(|(index, document)| {
         CoreRule::from_json(document, RuleHome::Store)
-            .map(RuleChange::Put)
+            .map(|rule| RuleChange::Put(Box::new(rule)))
             .map_err(|error| ApiError::BadBody(format!("put[{index}] is no rule: {error}")))
     });
     let delete =
@@ -286,7 +286,7 @@ fn may_change(
     let who = granted.authorization(rules);
     for change in changes {
         let after = match change {
-            RuleChange::Put(rule) => Some(rule),
+            RuleChange::Put(rule) => Some(&**rule),
             RuleChange::Delete(_) => None,
         };
         let before = rules.get(&change.id()).map(|rule| &**rule);

@@ -13,7 +13,7 @@ use crate::core::ids::RuleName;
 
 /// What can be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resource {
+pub enum Readable {
     /// Rules of a kind.
     Rules(KindParam),
     /// What guards hold.
@@ -24,7 +24,7 @@ pub enum Resource {
     Tokens,
 }
 
-impl FromStr for Resource {
+impl FromStr for Readable {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -45,7 +45,7 @@ impl FromStr for Resource {
 pub struct GetArgs {
     /// What to show: a kind of rules, such as grants, or holds, requests or tokens; all rules if it is left out
     #[arg(env = "ZONEFOLD_KIND", value_name = "KIND")]
-    pub kind: Option<Resource>,
+    pub kind: Option<Readable>,
     /// The name of one rule
     #[arg(env = "ZONEFOLD_RULE", value_name = "NAME", requires = "kind")]
     pub name: Option<RuleName>,
@@ -64,15 +64,15 @@ pub struct GetArgs {
 pub async fn run(args: GetArgs) -> anyhow::Result<ExitCode> {
     let kind = match args.kind {
         None => None,
-        Some(Resource::Rules(kind)) => Some(kind),
+        Some(Readable::Rules(kind)) => Some(kind),
         Some(other) => {
             anyhow::ensure!(
                 args.name.is_none() && args.documents.is_none(),
                 "a name and --documents are for rules: zonefold describe hold shows one hold"
             );
             return match other {
-                Resource::Requests => holds::requests(&args.read).await,
-                Resource::Tokens => tokens::list(&args.read).await,
+                Readable::Requests => holds::requests(&args.read).await,
+                Readable::Tokens => tokens::list(&args.read).await,
                 _ => holds::list(&args.read).await,
             };
         }

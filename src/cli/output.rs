@@ -43,7 +43,7 @@ pub struct ReadArgs {
     #[arg(long, env = "ZONEFOLD_API_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
     /// How the answer is written
-    #[arg(long, env = "ZONEFOLD_OUTPUT", value_enum, default_value_t)]
+    #[arg(short, long, env = "ZONEFOLD_OUTPUT", value_enum, default_value_t)]
     pub output: OutputFormat,
     /// How many columns a table takes at most
     #[arg(long, env = "ZONEFOLD_WIDTH", value_name = "COLUMNS", default_value_t = 140, value_parser = clap::value_parser!(u16).range(40..))]

@@ -41,7 +41,7 @@ pub struct TokenArgs {
     #[arg(long, env = "ZONEFOLD_TOKEN_OUT", value_name = "FILE")]
     pub out: Option<PathBuf>,
     /// How the answer is written
-    #[arg(long, env = "ZONEFOLD_OUTPUT", value_enum, default_value_t)]
+    #[arg(short, long, env = "ZONEFOLD_OUTPUT", value_enum, default_value_t)]
     pub output: OutputFormat,
 }
 

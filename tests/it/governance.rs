@@ -111,12 +111,14 @@ async fn files_that_are_taken_back_under_a_running_replica_count_again() {
 async fn people_change_rules_of_the_store_and_those_of_files_are_refused() {
     let store = store().await;
     let replica = Replica::start(&store, &["pay"]).await;
-    let put = || vec![RuleChange::Put(team("shop"))];
+    let put = || vec![RuleChange::Put(Box::new(team("shop")))];
     assert_eq!(replica.apply(put(), Some(1)).await.unwrap(), 2);
     assert_eq!(replica.apply(put(), None).await.unwrap(), 2, "it says that already");
-    let outdated = replica.apply(vec![RuleChange::Put(team("late"))], Some(1)).await.unwrap_err();
+    let outdated =
+        replica.apply(vec![RuleChange::Put(Box::new(team("late")))], Some(1)).await.unwrap_err();
     assert!(matches!(outdated, ApplyError::Outdated { expected: 1, number: 2 }));
-    let of_file = replica.apply(vec![RuleChange::Put(team("pay"))], None).await.unwrap_err();
+    let of_file =
+        replica.apply(vec![RuleChange::Put(Box::new(team("pay")))], None).await.unwrap_err();
     assert_eq!(of_file.to_string(), "Team pay lives in the file rules/teams.yaml: change it there");
     let unknown = RuleChange::Delete(team("nobody").id());
     let unknown = replica.apply(vec![unknown], None).await.unwrap_err();
@@ -134,7 +136,7 @@ async fn people_change_rules_of_the_store_and_those_of_files_are_refused() {
 async fn files_that_do_not_go_with_the_store_are_behind_until_they_do() {
     let store = store().await;
     let replica = Replica::start(&store, &["pay"]).await;
-    replica.apply(vec![RuleChange::Put(team("shop"))], None).await.unwrap();
+    replica.apply(vec![RuleChange::Put(Box::new(team("shop")))], None).await.unwrap();
     replica.edit(&["pay", "shop"]).await;
     assert_eq!(replica.state().await, (2, ids(&["pay", "shop"]), true));
     let said = replica.in_force.borrow().behind.clone().unwrap();

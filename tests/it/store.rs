@@ -11,6 +11,7 @@ mod model;
 mod network;
 mod opening;
 mod people;
+mod requests;
 mod retention;
 mod rules;
 mod sessions;

@@ -26,7 +26,7 @@ pub struct RulesInForce {
 #[derive(Clone, Debug, PartialEq)]
 pub enum RuleChange {
     /// Writes a rule, a new one or in the place of the one with its kind and name.
-    Put(Rule),
+    Put(Box<Rule>),
     /// Removes a rule.
     Delete(RuleId),
 }
@@ -98,7 +98,7 @@ pub fn changed(rules: &Rules, changes: &[RuleChange]) -> Result<Rules, ApplyErro
         }
         match change {
             RuleChange::Put(rule) => {
-                by_id.insert(id, Rule { home: RuleHome::Store, ..rule.clone() });
+                by_id.insert(id, Rule { home: RuleHome::Store, ..(**rule).clone() });
             }
             RuleChange::Delete(_) if by_id.remove(&id).is_none() => {
                 return Err(ApplyError::NotFound(id));

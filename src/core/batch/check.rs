@@ -9,10 +9,9 @@ use crate::core::governance::rule::guard::Counted;
 use crate::core::invariants::Invariant;
 use crate::core::planning::change::{Action, Batch, Motive, WireChange};
 use crate::core::planning::claims::ZoneContext;
+use crate::core::planning::counting::takes_part;
 use crate::core::planning::plan::{Observed, is_protected};
 use crate::core::planning::policy::{AdoptPolicy, ZonePolicy};
-use crate::core::planning::tally::takes_part;
-use crate::core::planning::unit_digest::UnitDigest;
 use crate::core::release::guarded::Guarded;
 use crate::core::release::lane::lane_of;
 
@@ -140,7 +139,7 @@ impl Reader<'_> {
         let (batch, zone) = (self.batch, self.zone);
         let mut unspoken = batch.stamp.released.clone();
         for unit in &batch.units {
-            let digest = UnitDigest::of(unit);
+            let digest = unit.digest(&batch.zone);
             if unspoken.remove(&digest) && guarded.approvals.speak_of(&digest) {
                 continue;
             }

@@ -269,9 +269,9 @@ mod tests {
         };
         let (mine, pay) = (GuardId::Rule(RuleName::parse("mine").unwrap()), "a.pay.example.com");
         let of_pay = of(serde_json::json!({ "names": ["*.pay.example.com"] }), true);
-        assert_eq!(at(&of_pay, pay, "east"), [mine.clone()]);
+        assert_eq!(at(&of_pay, pay, "east"), std::slice::from_ref(&mine));
         assert_eq!(at(&of_pay, "www.example.com", "east"), [GuardId::Default]);
-        assert_eq!(at(&of_pay, pay, "gone"), [mine.clone()]);
+        assert_eq!(at(&of_pay, pay, "gone"), std::slice::from_ref(&mine));
         let of_east = of(serde_json::json!({ "clusters": { "names": ["east"] } }), true);
         assert_eq!(at(&of_east, pay, "gone"), [mine], "nobody can say that it was another one");
         let off = of(serde_json::json!({ "environments": ["prod"] }), false);

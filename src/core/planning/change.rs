@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::tally::CountedName;
 use super::unit_digest::UnitDigest;
@@ -70,6 +71,29 @@ impl Unit {
     pub fn cluster(&self) -> Option<&ClusterId> {
         let written = self.changes.iter().find(|change| change.after.is_some());
         written.or(self.changes.first()).map(|change| &change.cause.cluster)
+    }
+
+    /// What the unit is known by in a zone while people decide about it: two zones may have the same names, and the word for one
+    /// of them is none for the other. The order of its changes does not matter.
+    pub fn digest(&self, zone: &ZoneId) -> UnitDigest {
+        let mut changes: Vec<String> = self
+            .changes
+            .iter()
+            .map(|change| {
+                serde_json::json!({ "key": change.key, "before": change.before, "after": change.after })
+                    .to_string()
+            })
+            .collect();
+        changes.sort();
+        let mut hasher = Sha256::new();
+        hasher.update(b"zonefold.v1.unit");
+        hasher.update((zone.as_str().len() as u64).to_be_bytes());
+        hasher.update(zone.as_str());
+        for change in changes {
+            hasher.update((change.len() as u64).to_be_bytes());
+            hasher.update(change);
+        }
+        UnitDigest(hasher.finalize().into())
     }
 }
 

@@ -5,8 +5,8 @@
 //! oldest wins where they cannot.
 
 pub use super::decision::{
-    Contribution, Delegation, Desired, Hold, Link, LinkRank, NameDecision, NameInput, NoOtherNames,
-    OtherNames, ZoneContext,
+    Contribution, Delegation, Desired, Link, LinkRank, NameDecision, NameInput, NoOtherNames,
+    OtherNames, Retention, ZoneContext,
 };
 use super::merge::Merge;
 use super::{entitled, sharing, sides, zone_rules};
@@ -95,7 +95,7 @@ fn holder<'a>(input: &NameInput<'a>, valid: &[usize]) -> Option<&'a ClusterId> {
 /// Keeps what an endpoint of the owner made before its present content, whichever rule rejects it or makes it wait.
 fn keep_what_it_made(decision: &mut NameDecision, holder: &ClusterId, other: &Contribution) {
     if other.cluster == *holder {
-        decision.retain(&other.endpoint, Hold::Firm);
+        decision.retain(&other.endpoint, Retention::Firm);
     }
 }
 

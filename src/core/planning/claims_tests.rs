@@ -150,7 +150,7 @@ fn a_rejected_version_of_the_holder_keeps_the_name_and_freezes_what_is_there() {
     );
     assert_eq!(decision.holder, Some(cluster("east")));
     assert!(decision.desired.is_empty());
-    let kept = Retained { values: Some(Hold::Firm), alias: Some(Hold::Firm) };
+    let kept = Retained { values: Some(Retention::Firm), alias: Some(Retention::Firm) };
     assert_eq!(decision.retained, BTreeMap::from([((RecordType::A, None), kept)]));
 }
 
@@ -265,7 +265,7 @@ fn what_an_endpoint_made_at_the_apex_stays_when_the_zone_rejects_what_it_says_no
         let decision = decide(&zone_context(), apex, Some("east"), &contributions, &[]);
         assert_eq!(verdict(&decision, 0).0, VerdictState::Rejected);
         for rtype in [RecordType::A, RecordType::Aaaa] {
-            assert_eq!(decision.retained[&(rtype, None)].alias, Some(Hold::Firm), "{rtype}");
+            assert_eq!(decision.retained[&(rtype, None)].alias, Some(Retention::Firm), "{rtype}");
         }
         let newcomer = decide(&zone_context(), apex, None, &contributions, &[]);
         assert!(newcomer.retained.is_empty() && newcomer.holder.is_none(), "it made nothing");
@@ -302,7 +302,7 @@ fn a_type_that_the_zone_does_not_take_is_rejected_and_what_is_published_goes_on(
     assert_eq!(verdict(&decide(&usual, &[text()]), 0).0, VerdictState::Accepted);
     let decision = decide(&listed, &[text()]);
     assert_eq!(verdict(&decision, 0), (VerdictState::Rejected, Reason::ZonePolicy));
-    assert_eq!(decision.retained[&(RecordType::Txt, None)].values, Some(Hold::Firm));
+    assert_eq!(decision.retained[&(RecordType::Txt, None)].values, Some(Retention::Firm));
 }
 
 fn from(source: &str, namespace: &str, object: &str, targets: &[&str]) -> Endpoint {
@@ -421,7 +421,11 @@ fn a_place_stays_with_the_set_that_has_it_while_its_endpoint_wants_it() {
         assert_eq!(verdict(&decision, waits), (VerdictState::Waiting, Reason::ConflictInCluster));
         assert_eq!(verdict(&decision, 1 - waits).0, VerdictState::Accepted);
         let set = (RecordType::A, Some(["a", "b"][waits].into()));
-        assert_eq!(decision.retained[&set].values, Some(Hold::Loose), "its set stays meanwhile");
+        assert_eq!(
+            decision.retained[&set].values,
+            Some(Retention::Loose),
+            "its set stays meanwhile"
+        );
     }
     assert_eq!(decide("SECONDARY", "PRIMARY").desired.len(), 2);
 }

@@ -233,7 +233,7 @@ pub struct Desired {
 
 /// How firmly an observed set is kept that no accepted endpoint wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Hold {
+pub enum Retention {
     /// Its endpoint waits for another one: the set stays unless it is in the way of a write.
     Loose,
     /// Its endpoint is rejected: the set stays, and writes that it is in the way of wait.
@@ -244,14 +244,14 @@ pub enum Hold {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retained {
     /// Of a set with values.
-    pub values: Option<Hold>,
+    pub values: Option<Retention>,
     /// Of an alias.
-    pub alias: Option<Hold>,
+    pub alias: Option<Retention>,
 }
 
 impl Retained {
     /// How firmly this set is kept.
-    pub fn of(&self, raw: &RawRecordSet) -> Option<Hold> {
+    pub fn of(&self, raw: &RawRecordSet) -> Option<Retention> {
         if raw.alias.is_some() { self.alias } else { self.values }
     }
 }
@@ -275,15 +275,15 @@ pub struct NameDecision {
 
 impl NameDecision {
     /// Keeps the record sets that an endpoint may have made under any content: its key does not change, only its content.
-    pub(super) fn retain(&mut self, endpoint: &Endpoint, hold: Hold) {
+    pub(super) fn retain(&mut self, endpoint: &Endpoint, retention: Retention) {
         let set = Some(endpoint.key.set_identifier.clone()).filter(|text| !text.is_empty());
         let own = RecordType::parse(&endpoint.key.record_type);
         for rtype in reachable_types(endpoint) {
             let kept = self.retained.entry((rtype, set.clone())).or_default();
-            kept.alias = kept.alias.max(Some(hold));
+            kept.alias = kept.alias.max(Some(retention));
             // Of another type than its own it makes aliases alone.
             if own == Some(rtype) {
-                kept.values = kept.values.max(Some(hold));
+                kept.values = kept.values.max(Some(retention));
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::core::governance::snapshot::{Governance, GovernedCluster};
 use crate::core::governance::testkit::{claimed, rule, rules};
 use crate::core::ids::EnvironmentId;
 use crate::core::planning::claims::decide_name;
-use crate::core::planning::decision::{Hold, NoOtherNames, ZoneContext};
+use crate::core::planning::decision::{NoOtherNames, Retention, ZoneContext};
 use crate::core::testkit::{cluster, contribution, endpoint, name, zone_context};
 
 const WWW: &str = "www.example.com";
@@ -86,7 +86,7 @@ fn who_loses_the_grant_keeps_the_name_and_what_it_published() {
     assert!(decision.desired.is_empty());
     assert_eq!(verdict(&decision, 0).reason, Reason::NotGranted);
     assert_eq!(verdict(&decision, 1).reason, Reason::NameHeld);
-    assert_eq!(decision.retained[&(RecordType::A, None)].values, Some(Hold::Firm));
+    assert_eq!(decision.retained[&(RecordType::A, None)].values, Some(Retention::Firm));
 }
 
 #[test]
@@ -125,5 +125,5 @@ fn of_a_sum_the_endpoint_that_loses_its_grant_keeps_its_values_there() {
     let decision = decide(&zone("granted", vec![pay]), Some("east"), &contributions);
     assert_eq!(verdict(&decision, 0).reason, Reason::NotGranted);
     assert_eq!(verdict(&decision, 1).state, VerdictState::Accepted);
-    assert_eq!(decision.retained[&(RecordType::A, None)].values, Some(Hold::Firm));
+    assert_eq!(decision.retained[&(RecordType::A, None)].values, Some(Retention::Firm));
 }

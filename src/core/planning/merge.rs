@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use arcstr::ArcStr;
 
-use super::decision::{Contribution, Desired, Hold, NameDecision, NameInput};
+use super::decision::{Contribution, Desired, NameDecision, NameInput, Retention};
 use super::loops;
 use super::policy::MergePolicy;
 use crate::core::dns::record::{RecordData, RecordKey, RecordSet, RecordType, RoutingPolicy};
@@ -84,27 +84,27 @@ impl<'a> Merge<'a> {
         let contribution = &self.input.contributions[index];
         let sets = self.input.record_sets(parsed);
         if let Some(verdict) = self.looped(&sets, contribution.arrival) {
-            self.retain(contribution, Hold::Firm);
+            self.retain(contribution, Retention::Firm);
             return verdict;
         }
         if let Some(conflict) = sets.iter().find_map(|set| self.conflict(set, index)) {
-            let hold = match conflict.verdict.state {
-                VerdictState::Rejected => Hold::Firm,
+            let retention = match conflict.verdict.state {
+                VerdictState::Rejected => Retention::Firm,
                 VerdictState::Accepted | VerdictState::Waiting => {
                     self.losers.entry(conflict.with).or_default().push(index);
-                    Hold::Loose
+                    Retention::Loose
                 }
             };
-            self.retain(contribution, hold);
+            self.retain(contribution, retention);
             return conflict.verdict;
         }
         sets.into_iter().for_each(|set| self.add(set, index));
         Verdict::accepted(self.input.zone.placement.clone())
     }
 
-    fn retain(&mut self, contribution: &Contribution, hold: Hold) {
+    fn retain(&mut self, contribution: &Contribution, retention: Retention) {
         if self.input.claimed_by == Some(&contribution.cluster) {
-            self.decision.retain(&contribution.endpoint, hold);
+            self.decision.retain(&contribution.endpoint, retention);
         }
     }
 

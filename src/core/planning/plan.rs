@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::block::PolicyStep;
 pub use super::block::{AliasPart, BlockReason, Blocked, DriftBlock, PolicyBlock, SiblingBlock};
 use super::change::{Cause, Change, Motive, Unit};
-use super::decision::{Contribution, Desired, Hold, NameDecision, ZoneContext};
+use super::decision::{Contribution, Desired, NameDecision, Retention, ZoneContext};
 pub use super::observed::{Drift, Observed, Ownership};
 use super::policy::{AdoptPolicy, DriftPolicy, ZonePolicy};
 use super::units::{group, place_of};
@@ -149,7 +149,7 @@ impl Planner<'_> {
         let is_reported =
             observed.drift == Some(Drift::Changed) && self.input.drift == DriftPolicy::Alert;
         let is_sum = key.set_identifier.is_none() && key.rtype != RecordType::Cname;
-        if is_reported || !is_sum || self.hold_of(key, observed) != Some(Hold::Firm) {
+        if is_reported || !is_sum || self.retention_of(key, observed) != Some(Retention::Firm) {
             return None;
         }
         let mut kept = desired.clone();
@@ -298,14 +298,14 @@ impl Planner<'_> {
             && matches!(set.policy, RoutingPolicy::Weighted(_))
             && observed.raw.weight.is_some()
             && observed.raw.ttl_secs != set.ttl_secs().map(i64::from)
-            && self.hold_of(other, observed) == Some(Hold::Loose)
+            && self.retention_of(other, observed) == Some(Retention::Loose)
     }
 
     /// Blocks a new set if the set in its way has to stay.
     fn hinder(&mut self, key: &RecordKey, other: &RecordKey, observed: &Observed) {
         if observed.owner.is_none() {
             self.block_foreign(key, other);
-        } else if self.hold_of(other, observed) == Some(Hold::Firm) {
+        } else if self.retention_of(other, observed) == Some(Retention::Firm) {
             self.block(key, BlockReason::Policy(PolicyBlock::Retained(other.clone())));
         } else if observed.drift.is_some() && self.input.drift == DriftPolicy::Alert {
             self.block(key, BlockReason::Drifted(DriftBlock::InTheWay(other.clone())));
@@ -352,7 +352,7 @@ impl Planner<'_> {
         observed.owner.is_some()
             && observed.is_there()
             && (!self.input.decision.desired.contains_key(key) || self.is_left_out(key))
-            && self.hold_of(key, observed).is_none()
+            && self.retention_of(key, observed).is_none()
             && !is_protected(&self.input.zone.apex, key)
     }
 
@@ -372,7 +372,7 @@ impl Planner<'_> {
     }
 
     /// How firmly an observed set is kept for an endpoint that is not accepted now and may have made it.
-    fn hold_of(&self, key: &RecordKey, observed: &Observed) -> Option<Hold> {
+    fn retention_of(&self, key: &RecordKey, observed: &Observed) -> Option<Retention> {
         let at = (key.rtype, key.set_identifier.clone());
         self.input.decision.retained.get(&at)?.of(&observed.raw)
     }

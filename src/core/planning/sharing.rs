@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::decision::{Desired, Hold, NameDecision, NameInput};
+use super::decision::{Desired, NameDecision, NameInput, Retention};
 use super::merge::Merge;
 use super::sides;
 use crate::core::dns::record::{
@@ -237,7 +237,7 @@ impl Group<'_> {
         for index in barred {
             let contribution = &self.input.contributions[index];
             let mut own = NameDecision::default();
-            own.retain(&contribution.endpoint, Hold::Firm);
+            own.retain(&contribution.endpoint, Retention::Firm);
             for ((rtype, identifier), kept) in own.retained {
                 let at = (rtype, self.identifier(&contribution.cluster, identifier));
                 let has_made = self.input.observed.iter().any(|(key, observed)| {
@@ -282,7 +282,7 @@ impl Group<'_> {
         let ours = self.input.observed.iter().filter(|(_, observed)| observed.owner.is_some());
         for RecordKey { rtype, set_identifier, .. } in ours.map(|(key, _)| key) {
             let kept = self.decision.retained.entry((*rtype, set_identifier.clone())).or_default();
-            (kept.values, kept.alias) = (Some(Hold::Firm), Some(Hold::Firm));
+            (kept.values, kept.alias) = (Some(Retention::Firm), Some(Retention::Firm));
         }
     }
 }

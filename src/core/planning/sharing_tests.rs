@@ -169,7 +169,7 @@ fn the_last_value_stays_unless_the_rule_lets_it_go() {
     let observed = Observed { raw: set.to_raw(), owner: Some(owner), drift: None };
     let observed = BTreeMap::from([(set.key, observed)]);
     let keep = decide_with(&zone("merge", json!({})), &[], &observed);
-    assert_eq!(keep.retained[&(RecordType::A, None)].values, Some(Hold::Firm));
+    assert_eq!(keep.retained[&(RecordType::A, None)].values, Some(Retention::Firm));
     let delete = zone("merge", json!({ "lastValue": "delete" }));
     assert!(decide_with(&delete, &[], &observed).retained.is_empty());
 }

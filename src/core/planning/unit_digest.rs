@@ -3,36 +3,13 @@
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use sha2::{Digest as _, Sha256};
 
-use super::change::Unit;
-
-/// A hash of what a unit does: record keys, what is there before and after. It survives restarts and releases, since it is taken over
+/// A hash of a zone and what a unit does there: record keys, what is there before and after. It survives restarts and releases, since it is taken over
 /// the form that the journal keeps; why the unit is there has no part in it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnitDigest(pub [u8; 32]);
 
 impl UnitDigest {
-    /// Of a unit. The order of its changes does not matter.
-    pub fn of(unit: &Unit) -> Self {
-        let mut changes: Vec<String> = unit
-            .changes
-            .iter()
-            .map(|change| {
-                serde_json::json!({ "key": change.key, "before": change.before, "after": change.after })
-                    .to_string()
-            })
-            .collect();
-        changes.sort();
-        let mut hasher = Sha256::new();
-        hasher.update(b"zonefold.v1.unit");
-        for change in changes {
-            hasher.update((change.len() as u64).to_be_bytes());
-            hasher.update(change);
-        }
-        Self(hasher.finalize().into())
-    }
-
     /// Reads the 64 hexadecimal digits; `None` if they are none.
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text.as_bytes();
@@ -85,8 +62,13 @@ impl<'de> Deserialize<'de> for UnitDigest {
 mod tests {
     use super::*;
     use crate::core::dns::record::{RawRecordSet, RecordKey, RecordType};
-    use crate::core::planning::change::{Cause, Change, Motive};
+    use crate::core::ids::ZoneId;
+    use crate::core::planning::change::{Cause, Change, Motive, Unit};
     use crate::core::testkit::{cluster, name};
+
+    fn zone(id: &str) -> ZoneId {
+        ZoneId::parse(id).unwrap()
+    }
 
     fn change(host: &str, value: &str) -> Change {
         let set = RawRecordSet { values: vec![value.into()], ..RawRecordSet::default() };
@@ -106,7 +88,7 @@ mod tests {
     fn a_digest_is_of_what_a_unit_does_and_of_nothing_else() {
         let (a, b) = (change("a.example.com", "192.0.2.1"), change("b.example.com", "192.0.2.2"));
         let digest = |changes: &[&Change]| {
-            UnitDigest::of(&Unit { changes: changes.iter().map(|c| (*c).clone()).collect() })
+            Unit { changes: changes.iter().map(|c| (*c).clone()).collect() }.digest(&zone("Z1"))
         };
         let both = digest(&[&a, &b]);
         assert_eq!(both, digest(&[&b, &a]));
@@ -114,12 +96,14 @@ mod tests {
         other_cause.cause.motive = Motive::Repair;
         assert_eq!(digest(&[&a]), digest(&[&other_cause]));
         assert_ne!(digest(&[&a]), digest(&[&change("a.example.com", "192.0.2.9")]));
+        let unit = Unit { changes: vec![a.clone()] };
+        assert_ne!(unit.digest(&zone("Z1")), unit.digest(&zone("Z2")), "a private one, say");
         assert_eq!(UnitDigest::parse(&both.to_string()), Some(both));
         assert_eq!(UnitDigest::parse("12"), None);
         // Approvals that are stored are for this form: another one would let nothing go that was approved.
         assert_eq!(
             digest(&[&a]).to_string(),
-            "5d31fd7c8fc046a3a3fdd1cabf475663992fe06b21776fe67b2699a0d44b1db1"
+            "be2d584b261c9afe839e6c5a4da57995c5631c65cb71b1abbb58cbff5ad937f9"
         );
     }
 }

@@ -424,7 +424,7 @@ mod tests {
             ledger.crossings().holds(guards, &zone("Z1"), &cluster("east"), does)
         };
         assert_eq!(
-            held(&[id.clone()]).map(|(counter, _)| counter.scope),
+            held(std::slice::from_ref(&id)).map(|(counter, _)| counter.scope),
             Some(GuardScope::Zone(zone("Z1")))
         );
         assert_eq!(held(&[GuardId::Default]), None);

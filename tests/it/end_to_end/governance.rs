@@ -163,7 +163,7 @@ async fn what_a_cluster_loses_all_at_once_is_held_until_a_person_has_looked_at_i
     }
     let again = command(&site, &["approve", digest]).await;
     assert!(!again.status.success() && said(&again).contains("there is no hold"));
-    let requests = said(&command(&site, &["get", "requests"]).await);
+    let requests = said(&command(&site, &["get", "requests", "-o", "json"]).await);
     for part in ["approved", "denied", "token ann", "let 12 units of change go in dev.example.com"]
     {
         assert!(requests.contains(part), "{part}: {requests}");

@@ -71,10 +71,9 @@ fn configuration_keys() -> BTreeSet<String> {
             } else if let Some((name, _)) =
                 line.strip_prefix("    pub ").and_then(|field| field.split_once(": "))
                 && inside
+                && !std::mem::take(&mut is_skipped)
             {
-                if !std::mem::take(&mut is_skipped) {
-                    keys.insert(name.to_owned());
-                }
+                keys.insert(name.to_owned());
             }
         }
     }

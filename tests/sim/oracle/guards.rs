@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use zonefold::core::dns::name::DnsName;
-use zonefold::core::ids::BatchId;
+use zonefold::core::ids::{BatchId, ZoneId};
 use zonefold::core::invariants::Invariant;
 use zonefold::core::planning::change::Batch;
 use zonefold::core::planning::unit_digest::UnitDigest;
@@ -21,8 +21,8 @@ struct Guarded {
     apex: DnsName,
     allowed: u64,
     window: Millis,
-    /// When AWS deleted how many.
-    deleted: Vec<(Timestamp, u64)>,
+    /// When AWS deleted how many, by zone: a public and a private one of this apex are two.
+    deleted: BTreeMap<ZoneId, Vec<(Timestamp, u64)>>,
 }
 
 /// Looks at each batch that AWS applied and the broker knows of. Where clocks are set, nobody can say when a window ends.
@@ -41,7 +41,7 @@ pub fn judge(history: &History) -> Vec<Violation> {
             What::Told(Told::Guarded { apex, allowed, window_ms }) => {
                 let window = Millis(i64::try_from(*window_ms).unwrap_or(i64::MAX));
                 let (apex, allowed) = (apex.clone(), *allowed);
-                guards.push(Guarded { apex, allowed, window, deleted: vec![] });
+                guards.push(Guarded { apex, allowed, window, deleted: BTreeMap::new() });
             }
             What::Told(Told::LetGo { units }) => let_go.extend(units),
             What::Committed { commit: Commit::BatchBegun(batch), .. } => {
@@ -61,10 +61,10 @@ pub fn judge(history: &History) -> Vec<Violation> {
                     if deleted == 0 {
                         continue;
                     }
-                    guard.deleted.push((event.at, deleted));
+                    let of_zone = guard.deleted.entry(batch.zone.clone()).or_default();
+                    of_zone.push((event.at, deleted));
                     let counts = |at: Timestamp| event.at.since(at).0 < guard.window.0 - SLACK.0;
-                    let within: u64 = guard
-                        .deleted
+                    let within: u64 = of_zone
                         .iter()
                         .filter(|(at, _)| counts(*at))
                         .map(|(_, deleted)| deleted)
@@ -104,7 +104,7 @@ fn known_done(history: &History) -> BTreeSet<BatchId> {
 fn deletions(batch: &Batch, let_go: &BTreeSet<UnitDigest>) -> u64 {
     let mut by_name: BTreeMap<&DnsName, i64> = BTreeMap::new();
     let counted = batch.units.iter().filter(|unit| {
-        let digest = UnitDigest::of(unit);
+        let digest = unit.digest(&batch.zone);
         !(batch.stamp.released.contains(&digest) && let_go.contains(&digest))
     });
     for change in counted.flat_map(|unit| &unit.changes) {

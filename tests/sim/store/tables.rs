@@ -28,7 +28,7 @@ pub struct JournalRow {
 
 /// The reference of an entry of the feed.
 #[derive(Clone, Debug)]
-enum Reference {
+pub enum Reference {
     Endpoints(Vec<(ClusterId, KeyHash, Option<i64>)>),
     Placements(Vec<i64>),
     News(News),

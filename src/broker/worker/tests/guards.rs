@@ -33,7 +33,7 @@ fn withdraws(number: usize) -> Effect {
 /// A worker with so many names that are published.
 async fn publishing(world: &mut World, names: usize) -> Worker {
     let (mut worker, _view) = world.idle_worker().await;
-    tell(&world, &mut worker, (0..names).map(|number| wants(number, "192.0.2.1"))).await;
+    tell(world, &mut worker, (0..names).map(|number| wants(number, "192.0.2.1"))).await;
     assert_eq!(world.provider.created().concat().len(), names);
     worker
 }

@@ -10,6 +10,7 @@ mod refusals;
 mod reviews;
 mod rules;
 mod sending;
+mod store;
 mod sync;
 mod verdicts;
 mod world;

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::world::TestStore;
+use super::store::TestStore;
 use crate::core::people::credential::{Credential, SignedInPerson};
 use crate::core::time::Timestamp;
 use crate::ports::*;

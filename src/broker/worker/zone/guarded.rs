@@ -7,8 +7,8 @@ use super::{ZoneState, unit_key};
 use crate::core::dns::name::DnsName;
 use crate::core::governance::rule::guard::{Counted, GuardId};
 use crate::core::planning::change::{BatchStamp, Change, Unit};
-use crate::core::planning::tally::{CountedName, Tally, takes_part};
-use crate::core::planning::unit_digest::UnitDigest;
+use crate::core::planning::counting::{count_name, takes_part};
+use crate::core::planning::tally::CountedName;
 use crate::core::time::Timestamp;
 
 impl ZoneState {
@@ -24,7 +24,7 @@ impl ZoneState {
         let name = &changes.clone().find(|change| change.before.is_some())?.key.name;
         let observed = self.names.get(name)?.to_observed(name);
         let there = observed.iter().filter(|(_, observed)| observed.is_there());
-        let tally = Tally::of_name(there.map(|(key, observed)| (key, &observed.raw)), &units);
+        let tally = count_name(there.map(|(key, observed)| (key, &observed.raw)), &units);
         let cluster = units.iter().find_map(Unit::cluster)?;
         let counted = CountedName { name: name.clone(), cluster: cluster.clone(), tally };
         (!tally.is_empty()).then_some(counted)
@@ -43,7 +43,7 @@ impl ZoneState {
         BatchStamp {
             rules: self.context.governance.number(),
             counted: counted.collect(),
-            released: released.map(UnitDigest::of).collect(),
+            released: released.map(|unit| self.digest_of(unit)).collect(),
         }
     }
 
@@ -54,7 +54,7 @@ impl ZoneState {
             return false;
         }
         let frozen = |since| self.frozen_since(unit, since, now);
-        approvals.allow(&UnitDigest::of(unit), now, frozen)
+        approvals.allow(&self.digest_of(unit), now, frozen)
     }
 
     /// What holds each of the units of a name, of guards alone.

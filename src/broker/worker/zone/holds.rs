@@ -6,6 +6,7 @@ use super::ZoneState;
 use super::held_back::HeldBack;
 use crate::core::dns::name::DnsName;
 use crate::core::governance::rule::guard::{Counted, GuardId};
+use crate::core::ids::ZoneId;
 use crate::core::planning::change::Unit;
 use crate::core::planning::unit_digest::UnitDigest;
 use crate::core::release::hold::digest_of_units;
@@ -55,6 +56,7 @@ impl HeldNames {
     /// A name was looked at, and these of its units are held back.
     pub(super) fn looked_at(
         &mut self,
+        zone: &ZoneId,
         name: &DnsName,
         held_back: &[(&Unit, HeldBack)],
         now: Timestamp,
@@ -68,7 +70,7 @@ impl HeldNames {
                 HeldBack::Reviewed(guard) => (guard.clone(), None, None),
                 HeldBack::Refused(_) | HeldBack::Frozen(_) => return None,
             };
-            let digest = UnitDigest::of(unit);
+            let digest = unit.digest(zone);
             let since = before.iter().find(|old| old.digest == digest).map_or(now, |old| old.since);
             Some(HeldUnit { digest, reason: HoldReason { guard, scope }, what, since })
         };
@@ -107,6 +109,11 @@ impl HeldNames {
 }
 
 impl ZoneState {
+    /// What one of the zone's units is known by.
+    pub(super) fn digest_of(&self, unit: &Unit) -> UnitDigest {
+        unit.digest(&self.context.placement.zone)
+    }
+
     /// The held units of a name as they are now, each with its digest.
     pub fn held_units(&self, name: &DnsName, now: Timestamp) -> Vec<(UnitDigest, Unit)> {
         let Some((_, plan, _)) = self.decide(name) else { return vec![] };
@@ -114,6 +121,6 @@ impl ZoneState {
         let held = held_back
             .into_iter()
             .filter(|(_, why)| matches!(why, HeldBack::Guarded { .. } | HeldBack::Reviewed(_)));
-        held.map(|(unit, _)| (UnitDigest::of(unit), unit.clone())).collect()
+        held.map(|(unit, _)| (self.digest_of(unit), unit.clone())).collect()
     }
 }

@@ -264,7 +264,7 @@ impl ZoneState {
         expected_at: Option<Timestamp>,
     ) -> Review {
         let Some((decision, plan, claim_stands)) = self.decide(name) else {
-            self.held.looked_at(name, &[], now);
+            self.held.looked_at(&self.context.placement.zone, name, &[], now);
             return Review::default();
         };
         if !claim_stands {
@@ -274,7 +274,7 @@ impl ZoneState {
         self.rest_refusals(name, &plan, now);
         self.hold_creations(name, &plan, now);
         let (ready, held_back) = self.sift(&plan.units, now);
-        self.held.looked_at(name, &held_back, now);
+        self.held.looked_at(&self.context.placement.zone, name, &held_back, now);
         let adopted = self.adopt(&decision, &plan.adopted, now);
         let counted = self.counted(&plan.units, now);
         let mut review = Review { adopted, others, counted, ..Review::default() };
