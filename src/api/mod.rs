@@ -49,7 +49,9 @@ use std::sync::Arc;
 use axum::{Json, Router, routing};
 use prometheus_client::registry::Registry;
 use utoipa::OpenApi as _;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -103,8 +105,15 @@ impl utoipa::Modify for Tokens {
     fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
         let scheme =
             SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
-        openapi.components.get_or_insert_default().add_security_scheme("bearer", scheme);
-        openapi.security = Some(vec![SecurityRequirement::new("bearer", Vec::<String>::new())]);
+        let cookie = ApiKey::Cookie(ApiKeyValue::with_description(
+            "__Host-zonefold-session",
+            "The session of a browser. What changes something has the header x-zonefold-request too.",
+        ));
+        let components = openapi.components.get_or_insert_default();
+        components.add_security_scheme("bearer", scheme);
+        components.add_security_scheme("session", SecurityScheme::ApiKey(cookie));
+        let needs = |name: &str| SecurityRequirement::new(name, Vec::<String>::new());
+        openapi.security = Some(vec![needs("bearer"), needs("session")]);
     }
 }
 

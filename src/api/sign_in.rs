@@ -244,7 +244,7 @@ fn printable(text: &str) -> String {
 /// Sign in: a link for browsers.
 ///
 /// It leads to the identity provider, and from there back to the broker.
-#[utoipa::path(get, path = "/auth/sign-in", operation_id = "sign_in", tag = "people", params(SignInParams), responses(
+#[utoipa::path(get, path = "/auth/sign-in", operation_id = "sign_in", tag = "people", security(()), params(SignInParams), responses(
     (status = 303, description = "To the identity provider.", body = String, content_type = "text/plain"),
     (status = 400, description = "A parameter is wrong.", body = String, content_type = "text/html"),
     (status = 404, description = "Nobody can sign in at this broker.", body = String, content_type = "text/html"),
@@ -274,7 +274,7 @@ async fn began(state: &ApiState, params: &SignInParams) -> Result<Response, Sign
 }
 
 /// The way back from the identity provider.
-#[utoipa::path(get, path = "/auth/callback", operation_id = "sign_in_callback", tag = "people", params(CallbackParams), responses(
+#[utoipa::path(get, path = "/auth/callback", operation_id = "sign_in_callback", tag = "people", security(()), params(CallbackParams), responses(
     (status = 303, description = "To where the sign-in leads.", body = String, content_type = "text/plain"),
     (status = 400, description = "Nobody is signed in, and why.", body = String, content_type = "text/html"),
     (status = 403, description = "The provider lets nobody in.", body = String, content_type = "text/html"),
@@ -410,7 +410,7 @@ async fn new_session(
 /// Fetch a session for a program.
 ///
 /// With the code that the browser brought, and the verifier whose challenge began the sign-in.
-#[utoipa::path(post, path = "/auth/exchange", operation_id = "exchange_code", tag = "people", request_body = CodeExchange, responses(
+#[utoipa::path(post, path = "/auth/exchange", operation_id = "exchange_code", tag = "people", security(()), request_body = CodeExchange, responses(
     (status = 200, description = "The session.", body = ProgramSession),
     (status = 400, description = "The code is none, or of another sign-in, or too old.", body = Problem, content_type = "application/problem+json"),
     (status = 404, description = "Nobody can sign in at this broker.", body = Problem, content_type = "application/problem+json"),

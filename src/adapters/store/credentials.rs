@@ -171,6 +171,14 @@ pub(super) async fn add_code(
     transaction.execute(insert, [(*hash).into(), ends_at.0.into(), body.into()]).await.map(drop)
 }
 
+pub(super) async fn has_code(
+    transaction: &mut Transaction,
+    hash: &SecretHash,
+) -> Result<bool, StoreError> {
+    let query = "select 1 from sign_in_codes where hash = $1";
+    Ok(transaction.fetch_optional(query, [(*hash).into()]).await?.is_some())
+}
+
 pub(super) async fn take_code(
     transaction: &mut Transaction,
     hash: &SecretHash,

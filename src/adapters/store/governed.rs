@@ -106,6 +106,10 @@ impl Credentials for SqlStore {
         &self,
         hash: &SecretHash,
     ) -> Result<Option<(Timestamp, String)>, StoreError> {
+        // Whoever guesses codes has no part in the turns of those who write.
+        if !in_transaction!(self.reading(), credentials::has_code, hash)? {
+            return Ok(None);
+        }
         in_transaction!(self.writing(), credentials::take_code, hash)
     }
 

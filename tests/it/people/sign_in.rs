@@ -297,3 +297,32 @@ async fn a_session_warns_before_its_end_and_is_over_after_it() {
     let unknown = me("zonefold_unknown").await;
     assert_eq!((unknown.status, kind(&unknown).as_str()), (401, "session-over"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_that_one_replica_began_is_ended_by_another_and_every_one_knows_the_session() {
+    let store = crate::support::postgres::database().await;
+    let (first, provider) = start(&json!({}), &json!({ "store": store })).await;
+    let more = json!({ "store": store, "public_url": first.url });
+    let second =
+        PeopleSite::start(TestFolder::new(), free_address(), &provider.issuer, &more).await;
+    let mut browser = Browser::default();
+    let link = format!("{}/auth/sign-in?return_to=/end", first.url);
+    let callback = format!("{}/auth/callback", first.url);
+    let last = browser.sign_in(&link, "ann", |next| next.starts_with(&callback)).await;
+    // What stands before the replicas sends each request to whichever it likes.
+    let back = last.location().unwrap().replace(&first.url, &second.url);
+    let ended = browser.ask(Method::GET, &back, &[], "").await;
+    assert_eq!((ended.status, ended.location()), (303, Some(format!("{}/end", first.url))));
+    for site in [&first, &second] {
+        assert_eq!(site.me(&mut browser).await.json()["name"], "ann@example.com");
+    }
+    let mut kept = browser.clone();
+    let headers = [("origin", first.url.as_str()), ("x-zonefold-request", "1")];
+    let out = format!("{}/auth/sign-out", second.url);
+    assert_eq!(browser.ask(Method::POST, &out, &headers, "").await.status, 200);
+    crate::support::wait::eventually_equal("it is over at the other one, too", 401, async || {
+        first.me(&mut kept.clone()).await.status
+    })
+    .await;
+    assert_eq!(second.me(&mut kept).await.status, 401);
+}

@@ -20,7 +20,7 @@ use ring::rand::SecureRandom as _;
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::Instant;
 
 use self::id_token::IdTokenExpected;
@@ -42,6 +42,8 @@ const DOCUMENT_FRESH_FOR: Duration = Duration::from_secs(600);
 const DOCUMENT_USABLE_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 /// The least time between two attempts to read it.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(1);
+/// How many sign-ins end at once: whoever makes up codes cannot have the broker ask the provider without an end.
+const FINISHING_AT_ONCE: usize = 16;
 /// Octets of randomness in a state, a nonce and a verifier.
 const RANDOM_BYTES: usize = 32;
 
@@ -90,6 +92,7 @@ pub struct OidcProvider {
     settings: OidcSettings,
     keys: KeySet,
     kept: Mutex<KeptDocument>,
+    finishing: Semaphore,
     clock: Arc<dyn Clock>,
 }
 
@@ -139,7 +142,8 @@ impl OidcProvider {
         let source =
             Discovered::new(&settings.issuer, settings.ca_file.as_deref(), &settings.hosts);
         let keys = KeySet::of(&settings.issuer, Box::new(source), KEYS);
-        Self { settings, keys, kept: Mutex::default(), clock }
+        let finishing = Semaphore::new(FINISHING_AT_ONCE);
+        Self { settings, keys, kept: Mutex::default(), finishing, clock }
     }
 
     /// The client.
@@ -322,6 +326,7 @@ impl IdentityProvider for OidcProvider {
         code: &str,
         pending: &PendingSignIn,
     ) -> Result<SignedInPerson, SignInError> {
+        let _turn = self.finishing.acquire().await;
         let document = self.document().await?;
         let tokens = self.tokens(&document, redirect_uri, code, &pending.verifier).await?;
         let expected = IdTokenExpected {
