@@ -24,7 +24,7 @@ has_cc() { command -v cc >/dev/null; }
 has_dig() { command -v dig >/dev/null; }
 has_etcd() { command -v etcd >/dev/null; }
 has_venv() { python3 -c 'import ensurepip, venv' >/dev/null 2>&1; }
-has_node() { command -v npm >/dev/null && node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 18)'; }
+has_node() { command -v npm >/dev/null && node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 18 ? 1 : 0)'; }
 has_postgres() {
   command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null
 }

@@ -421,9 +421,9 @@ pub async fn exchange(
     JsonBody(body): JsonBody<CodeExchange>,
 ) -> Result<Json<ProgramSession>, ApiError> {
     let way = state.authority.sign_in().ok_or_else(|| ApiError::NotFound {
-        kind: "identity provider",
-        id: String::new(),
-        remedy: "an admin sets oidc in the broker's configuration",
+        kind: "way to sign in",
+        id: "oidc".to_owned(),
+        remedy: "use a token, or have an admin set oidc and public_url in the broker's configuration",
     })?;
     let taken = match super::secret::may_be_ours(&body.code) {
         true => state.broker.store.take_sign_in_code(&secret_hash(&body.code)).await?,

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use super::client::{Client, encode};
+use super::client::{Client, ClientError, encode};
 use super::credentials::KeptCredential;
 use super::output::{ReadArgs, write_text};
 use crate::api::me::MeInfo;
@@ -112,6 +112,12 @@ async fn by_browser(read: &ReadArgs) -> anyhow::Result<ProgramSession> {
     let client = read.client_with(None)?;
     // A session is as good as a token: it goes over no network in plain text.
     drop(read.client_with(Some("a session"))?);
+    // Before anybody opens a link that leads nowhere.
+    let nothing = CodeExchange::default();
+    match client.post_json::<ProgramSession>("/auth/exchange", &nothing).await {
+        Err(ClientError::Refused { status: 400, .. }) | Ok(_) => {}
+        Err(error) => return Err(error.into()),
+    }
     let no_randomness = || anyhow::anyhow!("the system gives no randomness");
     let verifier = new_secret().ok_or_else(no_randomness)?;
     let state = new_secret().ok_or_else(no_randomness)?;

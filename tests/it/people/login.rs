@@ -97,4 +97,7 @@ async fn a_token_is_pasted_where_there_is_no_browser() {
     assert!(ok && said.contains("as root (admin)"), "{said}");
     let (ok, said) = command(&site, &["status"], "").await;
     assert!(ok, "{said}");
+    site.reconfigure(&json!({ "oidc": null })).await;
+    let (ok, said) = command(&site, &["login"], "").await;
+    assert!(!ok && said.contains("have an admin set oidc"), "{said}");
 }

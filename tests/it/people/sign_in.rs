@@ -312,7 +312,7 @@ async fn a_sign_in_that_one_replica_began_is_ended_by_another_and_every_one_know
     // What stands before the replicas sends each request to whichever it likes.
     let back = last.location().unwrap().replace(&first.url, &second.url);
     let ended = browser.ask(Method::GET, &back, &[], "").await;
-    assert_eq!((ended.status, ended.location()), (303, Some(format!("{}/end", first.url))));
+    assert_eq!((ended.status, ended.location()), (303, Some(format!("{}/end", second.url))));
     for site in [&first, &second] {
         assert_eq!(site.me(&mut browser).await.json()["name"], "ann@example.com");
     }
