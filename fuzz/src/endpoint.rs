@@ -129,6 +129,7 @@ impl Scene<'_> {
             zone: &self.zone,
             name: self.name,
             claimed_by: None,
+            claimed_since: None,
             contributions,
             observed: &self.observed,
             around: &NoOtherNames,

@@ -15,6 +15,7 @@
 pub mod decider;
 pub mod directory;
 mod handle;
+pub mod handovers;
 pub mod ingest;
 pub mod lease;
 pub mod metrics;
@@ -47,6 +48,7 @@ use decider::{Decider, DeciderMessage};
 use directory::entry::EndpointEntry;
 use directory::{ClusterSettings, Directory, SharedDirectory};
 pub use handle::{BrokerHandle, ClusterView};
+use handovers::HandoverKeeper;
 use ingest::{
     Admission, Committer, CommitterHandle, CommitterParts, FederationService, Limits, ServiceParts,
     watch_store,
@@ -354,6 +356,14 @@ impl Broker {
         spawn(&mut tasks, "the placer", wiring.placer().run());
         spawn(&mut tasks, "the keeper of rules", rules_keeper.run(rules_messages));
         spawn(&mut tasks, "the keeper of verdicts", keeper.run());
+        let handovers = HandoverKeeper {
+            store: Arc::clone(&wiring.store),
+            clock: Arc::clone(&parts.clock),
+            workers: Arc::clone(&wiring.workers),
+            rules: rules.clone(),
+            to_rules: wiring.to_rules.clone(),
+        };
+        spawn(&mut tasks, "the keeper of hand-overs", handovers.run());
         let to_decider = wiring.to_decider.clone();
         spawn(&mut tasks, "the discoveries", forward(discoveries, to_decider));
         if let Some(follower) = follower {

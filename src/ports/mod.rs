@@ -3,6 +3,7 @@
 mod callers;
 mod credentials;
 mod dns;
+mod handovers;
 mod replicas;
 mod requests;
 mod rules;
@@ -12,6 +13,7 @@ mod store;
 pub use callers::*;
 pub use credentials::*;
 pub use dns::*;
+pub use handovers::*;
 pub use replicas::*;
 pub use requests::*;
 pub use rules::*;

@@ -108,6 +108,8 @@ pub enum News {
     Rules(u64),
     /// People let units of change go.
     Approvals,
+    /// A hand-over was stored.
+    Handovers,
     /// The sender holds no statuses: the holders of accounts send all of theirs again.
     Ask,
 }

@@ -1,16 +1,19 @@
 //! Sessions of people, and tokens of people and of machines, by the hashes of their secrets.
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::codec::{from_json, to_json};
 use super::error::corrupt;
 use super::transaction::Transaction;
 use super::value::Row;
+use super::{SqlStore, in_transaction};
 use crate::core::governance::actor::Actor;
 use crate::core::people::credential::{Credential, CredentialKind, SignedInPerson, TokenScope};
 use crate::core::time::Timestamp;
-use crate::ports::{CredentialFilter, SecretHash, StoreError};
+use crate::ports::{CredentialFilter, Credentials, SecretHash, StoreError};
 
 /// What no query asks for.
 #[derive(Serialize, Deserialize)]
@@ -198,4 +201,66 @@ pub(super) async fn prune(
     let codes = "delete from sign_in_codes where ends_at < $1";
     transaction.execute(codes, [before.0.into()]).await?;
     transaction.execute(PRUNE, [before.0.into()]).await
+}
+
+#[async_trait]
+impl Credentials for SqlStore {
+    async fn add_credential(
+        &self,
+        hash: &SecretHash,
+        credential: &Credential,
+    ) -> Result<bool, StoreError> {
+        in_transaction!(self.writing(), super::credentials::add, hash, credential)
+    }
+
+    async fn credential_by_hash(
+        &self,
+        hash: &SecretHash,
+    ) -> Result<Option<Credential>, StoreError> {
+        in_transaction!(self.reading(), super::credentials::by_hash, hash)
+    }
+
+    async fn credential(&self, id: Uuid) -> Result<Option<Credential>, StoreError> {
+        in_transaction!(self.reading(), super::credentials::by_id, id)
+    }
+
+    async fn credentials(&self, filter: &CredentialFilter) -> Result<Vec<Credential>, StoreError> {
+        in_transaction!(self.reading(), super::credentials::list, filter)
+    }
+
+    async fn revoke_credential(&self, id: Uuid, at: Timestamp) -> Result<bool, StoreError> {
+        in_transaction!(self.writing(), super::credentials::revoke, id, at)
+    }
+
+    async fn note_credential_use(&self, id: Uuid, at: Timestamp) -> Result<(), StoreError> {
+        in_transaction!(self.writing(), super::credentials::note_use, id, at)
+    }
+
+    async fn refresh_person(&self, person: &SignedInPerson) -> Result<(), StoreError> {
+        in_transaction!(self.writing(), super::credentials::refresh_person, person)
+    }
+
+    async fn add_sign_in_code(
+        &self,
+        hash: &SecretHash,
+        ends_at: Timestamp,
+        body: &str,
+    ) -> Result<(), StoreError> {
+        in_transaction!(self.writing(), super::credentials::add_code, hash, ends_at, body)
+    }
+
+    async fn take_sign_in_code(
+        &self,
+        hash: &SecretHash,
+    ) -> Result<Option<(Timestamp, String)>, StoreError> {
+        // Whoever guesses codes has no part in the turns of those who write.
+        if !in_transaction!(self.reading(), super::credentials::has_code, hash)? {
+            return Ok(None);
+        }
+        in_transaction!(self.writing(), super::credentials::take_code, hash)
+    }
+
+    async fn prune_credentials(&self, before: Timestamp) -> Result<u64, StoreError> {
+        in_transaction!(self.writing(), super::credentials::prune, before)
+    }
 }

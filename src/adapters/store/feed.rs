@@ -38,6 +38,8 @@ const PLACEMENTS: i64 = 5;
 const RULES: i64 = 6;
 /// People let units of change go.
 const APPROVALS: i64 = 7;
+/// A hand-over.
+const HANDOVERS: i64 = 8;
 
 /// Octets of statuses that weigh as much as one endpoint.
 const STATUS_OCTETS: usize = 100;
@@ -132,6 +134,11 @@ impl Piece {
         Self { kind: APPROVALS, weight: 1, payload: Vec::new() }
     }
 
+    /// A hand-over was stored.
+    pub(super) fn handovers() -> Self {
+        Self { kind: HANDOVERS, weight: 1, payload: Vec::new() }
+    }
+
     /// An announcement of a replica; other news is published by storing its subject.
     pub(super) fn announcement(news: News) -> Result<Self, StoreError> {
         match news {
@@ -141,12 +148,14 @@ impl Piece {
                 payload: bytes.to_vec(),
             }),
             News::Ask => Ok(Self { kind: ASK, weight: 1, payload: Vec::new() }),
-            News::Endpoints(_) | News::Zones(_) | News::Rules(_) | News::Approvals => {
-                Err(StoreError::Refused(
-                    "news of what is stored is published by storing it and cannot be announced"
-                        .to_owned(),
-                ))
-            }
+            News::Endpoints(_)
+            | News::Zones(_)
+            | News::Rules(_)
+            | News::Approvals
+            | News::Handovers => Err(StoreError::Refused(
+                "news of what is stored is published by storing it and cannot be announced"
+                    .to_owned(),
+            )),
         }
     }
 }
@@ -252,6 +261,7 @@ impl Told {
                 Self::Other(News::Rules(u64::from_be_bytes(number)))
             }
             (APPROVALS, _) => Self::Other(News::Approvals),
+            (HANDOVERS, _) => Self::Other(News::Handovers),
             // News of a newer release that this one does not know.
             (kind, _) => {
                 tracing::debug!(

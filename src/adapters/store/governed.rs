@@ -1,17 +1,18 @@
-//! Rules, requests, approvals and the credentials of people over both databases.
+//! Rules, requests, approvals and hand-overs over both databases.
+
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::{SqlStore, credentials, in_transaction, requests, rules};
+use super::{SqlStore, handovers, in_transaction, requests, rules};
+use crate::core::governance::handover::{Handover, HandoverReport};
 use crate::core::governance::ruleset::RulesDigest;
-use crate::core::people::credential::{Credential, SignedInPerson};
+use crate::core::ids::AccountId;
 use crate::core::release::request::ReleaseRequest;
-use crate::core::time::Timestamp;
 use crate::ports::{
-    ApprovalRow, CredentialFilter, Credentials, RequestFilter, Requests, RuleSetRow, RuleSets,
-    SecretHash, StoreError,
+    ApprovalRow, HandoverStore, RequestFilter, Requests, RuleSetRow, RuleSets, StoreError,
 };
 
 #[async_trait]
@@ -57,63 +58,32 @@ impl Requests for SqlStore {
 }
 
 #[async_trait]
-impl Credentials for SqlStore {
-    async fn add_credential(
+impl HandoverStore for SqlStore {
+    async fn handovers(&self, over: u32) -> Result<Vec<Handover>, StoreError> {
+        in_transaction!(self.reading(), handovers::list, over)
+    }
+
+    async fn handover(&self, id: Uuid) -> Result<Option<Handover>, StoreError> {
+        in_transaction!(self.reading(), handovers::by_id, id)
+    }
+
+    async fn save_handover(&self, handover: &Handover) -> Result<bool, StoreError> {
+        in_transaction!(self.writing(), handovers::save, self.replica, handover)
+    }
+
+    async fn handover_reports(
         &self,
-        hash: &SecretHash,
-        credential: &Credential,
-    ) -> Result<bool, StoreError> {
-        in_transaction!(self.writing(), credentials::add, hash, credential)
+        id: Uuid,
+    ) -> Result<BTreeMap<AccountId, HandoverReport>, StoreError> {
+        in_transaction!(self.reading(), handovers::reports, id)
     }
 
-    async fn credential_by_hash(
+    async fn save_handover_report(
         &self,
-        hash: &SecretHash,
-    ) -> Result<Option<Credential>, StoreError> {
-        in_transaction!(self.reading(), credentials::by_hash, hash)
-    }
-
-    async fn credential(&self, id: Uuid) -> Result<Option<Credential>, StoreError> {
-        in_transaction!(self.reading(), credentials::by_id, id)
-    }
-
-    async fn credentials(&self, filter: &CredentialFilter) -> Result<Vec<Credential>, StoreError> {
-        in_transaction!(self.reading(), credentials::list, filter)
-    }
-
-    async fn revoke_credential(&self, id: Uuid, at: Timestamp) -> Result<bool, StoreError> {
-        in_transaction!(self.writing(), credentials::revoke, id, at)
-    }
-
-    async fn note_credential_use(&self, id: Uuid, at: Timestamp) -> Result<(), StoreError> {
-        in_transaction!(self.writing(), credentials::note_use, id, at)
-    }
-
-    async fn refresh_person(&self, person: &SignedInPerson) -> Result<(), StoreError> {
-        in_transaction!(self.writing(), credentials::refresh_person, person)
-    }
-
-    async fn add_sign_in_code(
-        &self,
-        hash: &SecretHash,
-        ends_at: Timestamp,
-        body: &str,
+        id: Uuid,
+        account: &AccountId,
+        report: &HandoverReport,
     ) -> Result<(), StoreError> {
-        in_transaction!(self.writing(), credentials::add_code, hash, ends_at, body)
-    }
-
-    async fn take_sign_in_code(
-        &self,
-        hash: &SecretHash,
-    ) -> Result<Option<(Timestamp, String)>, StoreError> {
-        // Whoever guesses codes has no part in the turns of those who write.
-        if !in_transaction!(self.reading(), credentials::has_code, hash)? {
-            return Ok(None);
-        }
-        in_transaction!(self.writing(), credentials::take_code, hash)
-    }
-
-    async fn prune_credentials(&self, before: Timestamp) -> Result<u64, StoreError> {
-        in_transaction!(self.writing(), credentials::prune, before)
+        in_transaction!(self.writing(), handovers::save_report, id, account, report)
     }
 }

@@ -28,6 +28,7 @@ mod endpoints;
 mod error;
 mod feed;
 mod governed;
+mod handovers;
 mod ingest;
 mod journal;
 mod lane;

@@ -309,6 +309,7 @@ impl FeedReader {
                 // The keeper ends with the broker.
                 News::Rules(_) => drop(self.parts.rules.send(RulesMessage::Accepted)),
                 News::Approvals => drop(self.parts.rules.send(RulesMessage::Approved)),
+                News::Handovers => drop(self.parts.rules.send(RulesMessage::HandedOver)),
             }
         }
         Ok(followed)

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use super::{ApplyError, ChangedBy, RuleChange, RulesInForce, changed};
+use crate::core::governance::handover::Handovers;
 use crate::core::governance::rule::{Rule, RuleHome};
 use crate::core::governance::ruleset::Rules;
 use crate::core::governance::snapshot::{Governance, GovernedClusters};
@@ -29,6 +30,8 @@ pub enum RulesMessage {
     Accepted,
     /// People let units go.
     Approved,
+    /// A hand-over was begun, or is in another phase.
+    HandedOver,
     /// Changes rules of the store.
     Apply {
         /// The changes, all or none.
@@ -68,6 +71,7 @@ impl RulesKeeper {
         let (in_force, seen) = watch::channel(Arc::default());
         let mut keeper = Self { store, clock, files, files_are_news: false, clusters, in_force };
         keeper.take_approvals().await?;
+        keeper.take_handovers().await?;
         keeper.converge().await?;
         Ok((keeper, seen))
     }
@@ -83,6 +87,7 @@ impl RulesKeeper {
                 }
                 RulesMessage::Accepted => self.converge_at_last().await,
                 RulesMessage::Approved => self.take_approvals_at_last().await,
+                RulesMessage::HandedOver => self.take_handovers_at_last().await,
                 RulesMessage::Apply { changes, expected, by, reply } => {
                     // Who asked may have gone.
                     let _gone = reply.send(self.apply(&changes, expected, &by).await);
@@ -96,6 +101,26 @@ impl RulesKeeper {
             warn!(%error, "what people let go cannot be read: what they let go before still may");
             tokio::time::sleep(AGAIN_AFTER).await;
         }
+    }
+
+    async fn take_handovers_at_last(&mut self) {
+        while let Err(error) = self.take_handovers().await {
+            warn!(%error, "the hand-overs cannot be read: names go the ways that are known");
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+    }
+
+    async fn take_handovers(&mut self) -> Result<(), StoreError> {
+        let handovers = Handovers::new(self.store.handovers(0).await?);
+        let before = Arc::clone(&self.in_force.borrow());
+        if **before.governance.handovers() == handovers {
+            return Ok(());
+        }
+        let governance = Governance::clone(&before.governance);
+        let governance = Arc::new(governance.with_handovers(Arc::new(handovers)));
+        let before = RulesInForce::clone(&before);
+        self.in_force.send_replace(Arc::new(RulesInForce { governance, ..before }));
+        Ok(())
     }
 
     async fn take_approvals(&mut self) -> Result<(), StoreError> {
@@ -190,7 +215,9 @@ impl RulesKeeper {
         if behind.is_some() && behind != before.behind {
             warn!(number, "{}", behind.as_deref().unwrap_or_default());
         }
-        let governance = Governance::new(Arc::new(rules), self.clusters.clone()).numbered(number);
+        let governance = Governance::new(Arc::new(rules), self.clusters.clone())
+            .numbered(number)
+            .with_handovers(Arc::clone(before.governance.handovers()));
         if before.behind == behind && *before.governance == governance {
             return Ok(());
         }

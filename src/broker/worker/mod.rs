@@ -10,6 +10,7 @@
 
 mod agenda;
 mod guards;
+mod handovers;
 mod io;
 mod loading;
 pub mod registry;
@@ -26,9 +27,11 @@ use futures::FutureExt;
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
+pub use handovers::HandedNames;
 pub use review::gate::Gate;
 pub use view::{AccountView, Health, HeldUnits, HoldReport, Query, WhyReport, ZoneView, ZoneViews};
 pub use zone::NameReport;
+pub use zone::handed::NameOnItsWay;
 pub use zone::holds::{Hold, HoldReason};
 
 use super::directory::{AccountListing, Effect};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
+use super::handovers::HandedNames;
 use super::zone::NameReport;
 use super::zone::holds::Hold;
 use super::zone::search::Search;
@@ -14,6 +15,7 @@ use super::{AccountSettings, VIEW_EVERY, Worker};
 use crate::broker::metrics::AccountFigures;
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::RecordKey;
+use crate::core::governance::handover::{Handover, HandoverReport};
 use crate::core::ids::{AccountId, EnvironmentId, ZoneId};
 use crate::core::limits::budget::BudgetSnapshot;
 use crate::core::planning::change::Unit;
@@ -248,6 +250,24 @@ pub enum Query {
         /// `None` if there is no such hold; else its units, and the last name if there are more.
         reply: oneshot::Sender<Option<HeldUnits>>,
     },
+    /// How far the account is with a hand-over.
+    Handover {
+        /// Which.
+        handover: Arc<Handover>,
+        /// `None` while the account cannot say.
+        reply: oneshot::Sender<Option<HandoverReport>>,
+    },
+    /// Names of a hand-over.
+    HandedNames {
+        /// Of which.
+        handover: Arc<Handover>,
+        /// The cursor.
+        after: Option<(ZoneId, DnsName)>,
+        /// How many at most.
+        limit: usize,
+        /// By zone.
+        reply: oneshot::Sender<Vec<HandedNames>>,
+    },
     /// Publish the view now.
     Publish {
         /// Answered when it is published.
@@ -302,6 +322,12 @@ impl Worker {
             }
             Query::HoldUnits { digest, after, limit, reply } => {
                 let _gone = reply.send(self.hold_units(digest, after.as_ref(), limit, now));
+            }
+            Query::Handover { handover, reply } => {
+                let _gone = reply.send(self.report_handover(&handover));
+            }
+            Query::HandedNames { handover, after, limit, reply } => {
+                let _gone = reply.send(self.handed_names(&handover, after.as_ref(), limit));
             }
             Query::Publish { reply } => {
                 self.publish(now);

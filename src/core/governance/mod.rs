@@ -7,6 +7,7 @@ pub mod actor;
 pub mod document;
 pub mod entitlement;
 pub mod freeze;
+pub mod handover;
 pub mod pattern;
 pub mod problem;
 pub mod rule;

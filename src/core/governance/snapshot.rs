@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::entitlement::{Entitlement, NameAsked};
 use super::freeze::{Closed, ClosedNow, closed_within};
+use super::handover::Handovers;
 use super::rule::freeze::Lane;
 use super::rule::guard::GuardId;
 use super::rule::{Guard, SharedRule};
@@ -40,6 +41,8 @@ pub struct Governance {
     at: Timestamp,
     /// The freezes that are closed then.
     closed: Arc<ClosedNow>,
+    /// The hand-overs that are not over.
+    handovers: Arc<Handovers>,
 }
 
 impl PartialEq for Governance {
@@ -48,6 +51,7 @@ impl PartialEq for Governance {
             && self.clusters == other.clusters
             && self.number == other.number
             && self.at == other.at
+            && self.handovers == other.handovers
     }
 }
 
@@ -55,7 +59,25 @@ impl Governance {
     /// The rules as they are at the beginning of time: what has an end has not come to it.
     pub fn new(rules: Arc<Rules>, clusters: GovernedClusters) -> Self {
         let (at, closed) = (Timestamp::default(), Arc::default());
-        Self { rules, clusters: Arc::new(clusters), number: 0, at, closed }
+        Self {
+            rules,
+            clusters: Arc::new(clusters),
+            number: 0,
+            at,
+            closed,
+            handovers: Arc::default(),
+        }
+    }
+
+    /// The same with other hand-overs.
+    #[must_use]
+    pub fn with_handovers(self, handovers: Arc<Handovers>) -> Self {
+        Self { handovers, ..self }
+    }
+
+    /// The hand-overs that are not over.
+    pub fn handovers(&self) -> &Arc<Handovers> {
+        &self.handovers
     }
 
     /// The same under the number with which it was accepted.

@@ -8,61 +8,106 @@ pub use super::decision::{
     Contribution, Delegation, Desired, Link, LinkRank, NameDecision, NameInput, NoOtherNames,
     OtherNames, Retention, ZoneContext,
 };
+pub use super::handover::HandedName;
 use super::merge::Merge;
-use super::{entitled, sharing, sides, zone_rules};
+use super::{entitled, handover, sharing, sides, zone_rules};
 use crate::core::endpoint::verdict::{Reason, Verdict};
+use crate::core::governance::handover::Handover;
 use crate::core::governance::rule::sharing::SharingPolicy;
 use crate::core::ids::ClusterId;
 
 /// Decides a name: its owner and the desired record sets. The order of the contributions does not matter.
 pub fn decide_name(input: &NameInput<'_>) -> NameDecision {
-    let contributions = input.contributions;
-    let mut order: Vec<usize> = (0..contributions.len()).collect();
-    order.sort_by_key(|index| contributions[*index].arrival);
-    let mut decision = NameDecision::default();
-    let (mut valid, mut others) = (Vec::new(), Vec::new());
-    for index in order {
-        let contribution = &contributions[index];
-        let barred = contribution.parsed.as_ref().map(|parsed| {
-            zone_rules::bar(input, parsed).or_else(|| entitled::bar(input, contribution, parsed))
-        });
-        match barred {
-            Some(None) => valid.push(index),
-            Some(Some(verdict)) => {
-                others.push(contribution);
-                decision.verdicts.push((index, verdict));
-            }
-            None => others.push(contribution),
-        }
-    }
+    let entrants = Entrants::of(input);
     let governance = &input.zone.governance;
-    if let Some((_, rule)) = governance.rules().sharing(&input.zone.apex, input.name)
-        && rule.policy != SharingPolicy::Exclusive
-    {
-        let mut decision = sharing::decide(input, rule, &valid, decision);
-        entitled::report(input, &mut decision);
-        return decision;
-    }
-    decision.holder = holder(input, &valid).cloned();
-    let Some(holder) = decision.holder.clone() else { return decision };
-    if input.claimed_by == Some(&holder) {
-        others.iter().for_each(|other| keep_what_it_made(&mut decision, &holder, other));
-    }
-    let (accepted, waiting): (Vec<usize>, Vec<usize>) =
-        valid.into_iter().partition(|index| contributions[*index].cluster == holder);
-    if !waiting.is_empty() {
-        let first = accepted.first().copied();
-        let object = first
-            .or_else(|| contributions.iter().position(|c| c.cluster == holder))
-            .map(|index| contributions[index].endpoint.key.resource());
-        for index in waiting {
-            decision.verdicts.push((index, held_by(input, &holder, object.as_deref())));
+    let mut decision = match governance.rules().sharing(&input.zone.apex, input.name) {
+        Some((_, rule)) if rule.policy != SharingPolicy::Exclusive => {
+            sharing::decide(input, rule, &entrants.valid, entrants.barred)
         }
-    }
-    let counting = sides::counting(input, &mut decision, accepted);
-    Merge::new(input, &mut decision).run(&counting);
+        _ => handover::pass(&entrants),
+    };
     entitled::report(input, &mut decision);
     decision
+}
+
+/// The endpoints at a name, of which each may be published or not.
+pub(super) struct Entrants<'a> {
+    pub input: &'a NameInput<'a>,
+    /// Those that may, the oldest first.
+    pub valid: Vec<usize>,
+    /// Those that may not, and those whose content is rejected.
+    others: Vec<&'a Contribution>,
+    /// The verdicts of those that may not.
+    barred: NameDecision,
+}
+
+impl<'a> Entrants<'a> {
+    fn of(input: &'a NameInput<'a>) -> Self {
+        let contributions = input.contributions;
+        let mut order: Vec<usize> = (0..contributions.len()).collect();
+        order.sort_by_key(|index| contributions[*index].arrival);
+        let mut barred = NameDecision::default();
+        let (mut valid, mut others) = (Vec::new(), Vec::new());
+        for index in order {
+            let contribution = &contributions[index];
+            let bar = contribution.parsed.as_ref().map(|parsed| {
+                zone_rules::bar(input, parsed)
+                    .or_else(|| entitled::bar(input, contribution, parsed))
+            });
+            match bar {
+                Some(None) => valid.push(index),
+                Some(Some(verdict)) => {
+                    others.push(contribution);
+                    barred.verdicts.push((index, verdict));
+                }
+                None => others.push(contribution),
+            }
+        }
+        Self { input, valid, others, barred }
+    }
+
+    /// The cluster that has the name: the one that had it, as long as an endpoint of it is there, or else the first to come with a
+    /// valid endpoint. A cluster whose endpoints have all moved to other zones protects what it made and bars no other: two
+    /// clusters that swap their zones would wait for each other.
+    pub(super) fn holder(&self) -> Option<&'a ClusterId> {
+        let contributions = self.input.contributions;
+        let first = || self.valid.first().map(|index| &contributions[*index].cluster);
+        let is_there = |cluster: &&ClusterId, or_leaves: bool| {
+            contributions.iter().any(|c| c.cluster == **cluster && (or_leaves || !c.leaves))
+        };
+        let claimed_by = self.input.claimed_by;
+        let stays = claimed_by.filter(|cluster| is_there(cluster, false));
+        stays.or_else(first).or_else(|| claimed_by.filter(|cluster| is_there(cluster, true)))
+    }
+
+    /// The decision if a cluster has the name, and no other.
+    pub(super) fn decided_for(&self, holder: Option<&ClusterId>) -> NameDecision {
+        let (input, contributions) = (self.input, self.input.contributions);
+        let mut decision = NameDecision { holder: holder.cloned(), ..self.barred.clone() };
+        let Some(holder) = holder else { return decision };
+        if input.claimed_by == Some(holder) {
+            self.others.iter().for_each(|other| keep_what_it_made(&mut decision, holder, other));
+        }
+        let (accepted, waiting): (Vec<usize>, Vec<usize>) =
+            self.valid.iter().partition(|index| contributions[**index].cluster == *holder);
+        if !waiting.is_empty() {
+            let first = accepted.first().copied();
+            let object = first
+                .or_else(|| contributions.iter().position(|c| c.cluster == *holder))
+                .map(|index| contributions[index].endpoint.key.resource());
+            for index in waiting {
+                decision.verdicts.push((index, held_by(input, holder, object.as_deref())));
+            }
+        }
+        let counting = sides::counting(input, &mut decision, accepted);
+        Merge::new(input, &mut decision).run(&counting);
+        decision
+    }
+}
+
+/// How far a name is that a hand-over is about; `None` if it is none of its names.
+pub fn handover_of(input: &NameInput<'_>, handover: &Handover) -> Option<HandedName> {
+    handover::look_at(&Entrants::of(input), handover)
 }
 
 /// The links from a name within its zone: those that its owner wants, or, if it wants nothing, those that are observed.
@@ -77,19 +122,6 @@ pub fn links_of(input: &NameInput<'_>) -> Vec<Link> {
         input.link(&desired.set, first.arrival)
     };
     decision.desired.values().filter_map(link).collect()
-}
-
-/// The cluster that has the name: the one that had it, as long as an endpoint of it is there, or else the first to come with a valid
-/// endpoint. A cluster whose endpoints have all moved to other zones protects what it made and bars no other: two clusters that
-/// swap their zones would wait for each other.
-fn holder<'a>(input: &NameInput<'a>, valid: &[usize]) -> Option<&'a ClusterId> {
-    let contributions = input.contributions;
-    let first = || valid.first().map(|index| &contributions[*index].cluster);
-    let is_there = |cluster: &&ClusterId, or_leaves: bool| {
-        contributions.iter().any(|c| c.cluster == **cluster && (or_leaves || !c.leaves))
-    };
-    let stays = input.claimed_by.filter(|cluster| is_there(cluster, false));
-    stays.or_else(first).or_else(|| input.claimed_by.filter(|cluster| is_there(cluster, true)))
 }
 
 /// Keeps what an endpoint of the owner made before its present content, whichever rule rejects it or makes it wait.

@@ -37,6 +37,7 @@ fn among(names: Names, at: &str, contributions: &[Contribution]) -> NameDecision
         zone: &zone_context(),
         name: &name(at),
         claimed_by: None,
+        claimed_since: None,
         contributions,
         observed: &BTreeMap::new(),
         around: &names,

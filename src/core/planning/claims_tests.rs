@@ -44,6 +44,7 @@ fn decide(
         zone,
         name: &name(at),
         claimed_by: claimed_by.map(cluster).as_ref(),
+        claimed_since: None,
         contributions,
         observed: &observed,
         around: &NoOtherNames,

@@ -17,6 +17,7 @@ use crate::core::endpoint::parsed::{ParsedEndpoint, reachable_types};
 use crate::core::endpoint::verdict::{Placement, Verdict};
 use crate::core::governance::snapshot::Governance;
 use crate::core::ids::{ClusterId, ZoneId};
+use crate::core::time::Timestamp;
 use crate::core::visibility::Visibility;
 
 /// One endpoint at one name of one zone.
@@ -168,6 +169,8 @@ pub struct NameInput<'a> {
     pub name: &'a DnsName,
     /// The owner so far, if any.
     pub claimed_by: Option<&'a ClusterId>,
+    /// Since when it has the name.
+    pub claimed_since: Option<Timestamp>,
     /// The endpoints at the name, in any order.
     pub contributions: &'a [Contribution],
     /// The observed sets of the name.

@@ -43,6 +43,7 @@ fn decide(
         zone,
         name: &name(WWW),
         claimed_by: claimed_by.map(cluster).as_ref(),
+        claimed_since: None,
         contributions,
         observed: &BTreeMap::new(),
         around: &NoOtherNames,

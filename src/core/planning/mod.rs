@@ -2,7 +2,7 @@
 //!
 //! [`routing`] finds the zone of an endpoint, [`claims`] decides who owns a name and what the owner asks for, [`plan`] compares that
 //! with what Route 53 holds and makes units of [`change`], each known by its [`unit_digest`] and counted by guards ([`counting`]) as a [`tally`].
-//! Of [`claims`], `zone_rules` says what a zone takes at a name, `entitled` who may have it, `sharing` what several clusters publish there together, `loops` which names lead to each other, `sides` which of the owner's
+//! Of [`claims`], `zone_rules` says what a zone takes at a name, `entitled` who may have it, `sharing` what several clusters publish there together, `handover` when it passes to another one, `loops` which names lead to each other, `sides` which of the owner's
 //! endpoints count in a private or public zone, and `merge` what they add up to.
 
 pub mod block;
@@ -12,6 +12,7 @@ pub mod counting;
 pub mod decision;
 mod display;
 mod entitled;
+mod handover;
 mod loops;
 mod merge;
 pub mod observed;

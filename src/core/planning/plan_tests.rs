@@ -42,6 +42,7 @@ impl Scene {
             zone: &zone,
             name: &name,
             claimed_by: holder.as_ref(),
+            claimed_since: None,
             contributions: &self.contributions,
             observed: &self.observed,
             around: &NoOtherNames,

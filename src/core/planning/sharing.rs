@@ -288,7 +288,7 @@ impl Group<'_> {
 }
 
 /// Adds the values of a set to one that is there.
-fn join_values(there: &mut RecordSet, other: &RecordSet) -> Result<(), &'static str> {
+pub(super) fn join_values(there: &mut RecordSet, other: &RecordSet) -> Result<(), &'static str> {
     let is_cname = there.key.rtype == RecordType::Cname;
     let is_equal = there.data == other.data && there.policy == other.policy;
     match (&mut there.data, &other.data) {

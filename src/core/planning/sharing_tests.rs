@@ -47,6 +47,7 @@ fn decide_with(
         zone,
         name: &name(WWW),
         claimed_by: None,
+        claimed_since: None,
         contributions,
         observed,
         around: &NoOtherNames,

@@ -1,7 +1,12 @@
-//! Rules, requests and approvals in the store of a run.
+//! Rules, requests, approvals and hand-overs in the store of a run.
+
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use uuid::Uuid;
+use zonefold::core::governance::handover::{Handover, HandoverReport};
 use zonefold::core::governance::ruleset::RulesDigest;
+use zonefold::core::ids::AccountId;
 use zonefold::core::release::request::ReleaseRequest;
 use zonefold::core::time::Timestamp;
 use zonefold::ports::*;
@@ -48,6 +53,24 @@ impl Tables {
         self.approvals.extend(released.iter().cloned());
         if let Some(origin) = origin.filter(|_| !released.is_empty()) {
             self.tell(origin, Reference::News(News::Approvals), now);
+        }
+        true
+    }
+
+    /// Writes a hand-over over its version before; answers whether that was its version.
+    pub fn save_handover(
+        &mut self,
+        origin: Option<ReplicaId>,
+        handover: &Handover,
+        now: Timestamp,
+    ) -> bool {
+        let before = self.handovers.get(&handover.id).map_or(0, |before| before.version);
+        if handover.version != before + 1 {
+            return false;
+        }
+        self.handovers.insert(handover.id, handover.clone());
+        if let Some(origin) = origin {
+            self.tell(origin, Reference::News(News::Handovers), now);
         }
         true
     }
@@ -118,5 +141,61 @@ impl Requests for MemoryStore {
 
     async fn approvals(&self) -> Result<Vec<ApprovalRow>, StoreError> {
         self.read("approvals", |tables, _| Ok(tables.approvals.clone())).await
+    }
+}
+
+#[async_trait]
+impl HandoverStore for MemoryStore {
+    async fn handovers(&self, over: u32) -> Result<Vec<Handover>, StoreError> {
+        self.read("handovers", move |tables, _| {
+            let (mut over_now, mut found): (Vec<_>, Vec<_>) =
+                tables.handovers.values().cloned().partition(|one| one.phase.is_over());
+            over_now.sort_by_key(|one| std::cmp::Reverse((one.at, one.id)));
+            over_now.truncate(over as usize);
+            found.extend(over_now);
+            found.sort_by_key(|one| std::cmp::Reverse((one.at, one.id)));
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn handover(&self, id: Uuid) -> Result<Option<Handover>, StoreError> {
+        self.read("handover", move |tables, _| Ok(tables.handovers.get(&id).cloned())).await
+    }
+
+    async fn save_handover(&self, handover: &Handover) -> Result<bool, StoreError> {
+        let (handover, origin) = (handover.clone(), self.origin.filter(|_| self.database.0.shared));
+        self.write("save_handover", move |tables, now, _| {
+            Ok(tables.save_handover(origin, &handover, now))
+        })
+        .await
+    }
+
+    async fn handover_reports(
+        &self,
+        id: Uuid,
+    ) -> Result<BTreeMap<AccountId, HandoverReport>, StoreError> {
+        self.read("handover_reports", move |tables, _| {
+            let of_it = tables.handover_reports.iter().filter(|((of, _), _)| *of == id);
+            Ok(of_it.map(|((_, account), report)| (account.clone(), *report)).collect())
+        })
+        .await
+    }
+
+    async fn save_handover_report(
+        &self,
+        id: Uuid,
+        account: &AccountId,
+        report: &HandoverReport,
+    ) -> Result<(), StoreError> {
+        let (key, report) = ((id, account.clone()), *report);
+        self.write("save_handover_report", move |tables, _, _| {
+            let known = tables.handover_reports.entry(key).or_default();
+            if known.version <= report.version {
+                *known = report;
+            }
+            Ok(())
+        })
+        .await
     }
 }

@@ -7,6 +7,7 @@ use zonefold::core::dns::name::DnsName;
 use zonefold::core::dns::record::RecordKey;
 use zonefold::core::endpoint::packed::PackedEndpoint;
 use zonefold::core::endpoint::{KeyHash, Version};
+use zonefold::core::governance::handover::{Handover, HandoverReport};
 use zonefold::core::ids::{AccountId, BatchId, ClusterId, Epoch, ZoneId};
 use zonefold::core::planning::change::{Batch, Cause, Change};
 use zonefold::core::planning::placement::PlacementDecision;
@@ -72,6 +73,10 @@ pub struct Tables {
     pub requests: BTreeMap<uuid::Uuid, ReleaseRequest>,
     /// The units that people let go.
     pub approvals: Vec<ApprovalRow>,
+    /// The hand-overs.
+    pub handovers: BTreeMap<uuid::Uuid, Handover>,
+    /// What accounts said of them last.
+    pub handover_reports: BTreeMap<(uuid::Uuid, AccountId), HandoverReport>,
     feed: VecDeque<(u64, Timestamp, ReplicaId, Reference)>,
     feed_seq: u64,
     feed_cut: u64,

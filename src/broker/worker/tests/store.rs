@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use crate::core::dns::record::RecordKey;
 use crate::core::endpoint::packed::PackedRecord;
 use crate::core::endpoint::verdict::VerdictState;
+use crate::core::governance::handover::{Handover, HandoverReport};
 use crate::core::governance::ruleset::RulesDigest;
 use crate::core::ids::{AccountId, BatchId, ZoneId};
 use crate::core::planning::change::{Batch, Cause};
@@ -100,6 +101,33 @@ impl Requests for TestStore {
     }
     async fn approvals(&self) -> Result<Vec<ApprovalRow>, StoreError> {
         Ok(vec![])
+    }
+}
+
+#[async_trait]
+impl HandoverStore for TestStore {
+    async fn handovers(&self, _: u32) -> Result<Vec<Handover>, StoreError> {
+        Ok(vec![])
+    }
+    async fn handover(&self, _: uuid::Uuid) -> Result<Option<Handover>, StoreError> {
+        Ok(None)
+    }
+    async fn save_handover(&self, _: &Handover) -> Result<bool, StoreError> {
+        unimplemented!("not of these tests")
+    }
+    async fn handover_reports(
+        &self,
+        _: uuid::Uuid,
+    ) -> Result<BTreeMap<AccountId, HandoverReport>, StoreError> {
+        Ok(BTreeMap::new())
+    }
+    async fn save_handover_report(
+        &self,
+        _: uuid::Uuid,
+        _: &AccountId,
+        _: &HandoverReport,
+    ) -> Result<(), StoreError> {
+        unimplemented!("not of these tests")
     }
 }
 

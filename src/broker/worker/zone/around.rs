@@ -67,6 +67,7 @@ impl OtherNames for Around<'_> {
             zone: &self.0.context,
             name,
             claimed_by: state.claim.as_ref().map(|claim| &claim.cluster),
+            claimed_since: state.claim.as_ref().map(|claim| claim.since),
             contributions: &state.to_contributions(),
             observed: &state.to_observed(name),
             around: &NoOtherNames,

@@ -10,6 +10,7 @@ pub(in crate::broker::worker) mod compare;
 pub(in crate::broker::worker) mod crowd;
 pub(in crate::broker::worker) mod dirty_claims;
 pub(in crate::broker::worker) mod guarded;
+pub(in crate::broker::worker) mod handed;
 mod held_back;
 pub(in crate::broker::worker) mod holds;
 pub(in crate::broker::worker) mod name_state;
@@ -317,6 +318,7 @@ impl ZoneState {
             zone: &self.context,
             name,
             claimed_by,
+            claimed_since: state.claim.as_ref().map(|claim| claim.since),
             contributions: &contributions,
             observed: &observed,
             around: &self.around(),
