@@ -87,6 +87,7 @@ fn plan_name(
         zone,
         name,
         claimed_by: Some(&cluster()),
+        claimed_since: None,
         contributions: wanted,
         observed,
         around: &NoOtherNames,

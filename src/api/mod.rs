@@ -20,6 +20,7 @@ pub mod clusters;
 mod cookie;
 pub mod endpoints;
 pub mod front;
+pub mod handovers;
 pub mod health;
 pub mod holds;
 mod known;
@@ -91,6 +92,7 @@ pub struct ApiState {
         (name = "zones", description = "The hosted zones and their record sets"),
         (name = "rules", description = "Who owns which name, and who may publish it"),
         (name = "holds", description = "What waits for the word of people, and the words that were given"),
+        (name = "handovers", description = "Names that pass from one cluster to another"),
         (name = "changes", description = "The journal: each change with its time, its cause and the answer of AWS"),
         (name = "people", description = "Who asks, and how people and programs prove who they are"),
         (name = "operation", description = "Health and metrics")
@@ -149,6 +151,11 @@ fn described() -> OpenApiRouter<ApiState> {
         .routes(routes!(sign_in::callback))
         .routes(routes!(sign_in::exchange))
         .routes(routes!(sign_in::end))
+        .routes(routes!(handovers::list, handovers::stage))
+        .routes(routes!(handovers::get))
+        .routes(routes!(handovers::names))
+        .routes(routes!(handovers::switch))
+        .routes(routes!(handovers::abort))
         .routes(routes!(names::get))
         .routes(routes!(names::reroute::post))
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::problem::ApiError;
 use crate::core::dns::name::DnsName;
 use crate::core::governance::actor::{ActedBy, ActingPerson, Actor, ProvedBy};
+use crate::core::governance::pattern::NamePattern;
 use crate::core::governance::ruleset::Rules;
 use crate::core::ids::EnvironmentId;
 use crate::core::people::credential::{Credential, CredentialKind, TokenScope};
@@ -162,6 +163,20 @@ impl Granted {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether the caller may change something at all of these names; none stands for all.
+    ///
+    /// # Errors
+    /// The token is for other zones, or for some and these are more.
+    pub fn may_change_all_of(&self, names: &[NamePattern]) -> Result<(), ApiError> {
+        let is_limited = self.scope.as_ref().is_some_and(|scope| !scope.zones.is_empty());
+        if is_limited && names.is_empty() {
+            return Err(ApiError::NotYours(
+                "the token is for some zones alone: name names that lie in them".to_owned(),
+            ));
+        }
+        names.iter().try_for_each(|names| self.may_change_at(names.base()))
     }
 
     /// Who decides, as far as the caller may: a token may carry less than its holder has.

@@ -47,6 +47,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Deny(args) => crate::cli::holds::deny(args).await,
             Command::Apply(args) => crate::cli::rules::apply(args).await,
             Command::Delete(args) => crate::cli::rules::delete(args).await,
+            Command::Handover(command) => crate::cli::handover::run(command).await,
             Command::Cluster(ClusterCommand::Forget(args)) => forget::run(args).await,
             Command::Login(args) => crate::cli::login::login(args).await,
             Command::Logout(args) => crate::cli::login::logout(args).await,

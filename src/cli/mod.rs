@@ -4,6 +4,7 @@ pub mod client;
 pub mod cluster;
 pub mod credentials;
 pub mod get;
+pub mod handover;
 pub mod holds;
 pub mod login;
 pub mod output;
@@ -84,6 +85,9 @@ pub enum Command {
         after_help = "Example:\n  zonefold delete grant shop-in-dev-east --reason \"the shop has moved\""
     )]
     Delete(rules::DeleteArgs),
+    /// Pass names from one cluster to another
+    #[command(subcommand)]
+    Handover(handover::HandoverCommand),
     /// What is done about a cluster without its agent
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),

@@ -26,6 +26,7 @@ const SQLITE: &[(i64, &str, &str)] = &[
     (9, "rule sets", include_str!("../../../migrations/sqlite/0009_rule_sets.sql")),
     (10, "releases", include_str!("../../../migrations/sqlite/0010_releases.sql")),
     (11, "people", include_str!("../../../migrations/sqlite/0011_people.sql")),
+    (14, "handovers", include_str!("../../../migrations/sqlite/0014_handovers.sql")),
 ];
 const POSTGRES: &[(i64, &str, &str)] = &[
     (1, "base", include_str!("../../../migrations/postgres/0001_base.sql")),
@@ -39,6 +40,7 @@ const POSTGRES: &[(i64, &str, &str)] = &[
     (9, "rule sets", include_str!("../../../migrations/postgres/0009_rule_sets.sql")),
     (10, "releases", include_str!("../../../migrations/postgres/0010_releases.sql")),
     (11, "people", include_str!("../../../migrations/postgres/0011_people.sql")),
+    (14, "handovers", include_str!("../../../migrations/postgres/0014_handovers.sql")),
 ];
 
 /// The key of the lock that a migration holds in the database: the octets of `zonefold`.

@@ -7,6 +7,7 @@ mod cases;
 mod dev_walk;
 mod forget;
 mod governance;
+mod handover;
 mod invariants;
 mod kill;
 mod main_job;

@@ -85,6 +85,12 @@ impl Call {
     }
 }
 
+/// What is handed over in an environment.
+fn handover(environment: &str) -> Value {
+    let (from, to) = (format!("{environment}-east"), format!("{environment}-west"));
+    json!({ "from": from, "to": to, "mode": "cutover", "reason": "a test" })
+}
+
 /// How a route is tried.
 enum Probe {
     /// It is about nobody's things.
@@ -108,6 +114,7 @@ struct World {
     zones: [String; 2],
     holds: [String; 2],
     requests: [String; 2],
+    handovers: [String; 2],
 }
 
 impl Drop for World {
@@ -152,7 +159,9 @@ impl World {
             ..options()
         };
         let api = json!({ "open_metrics": false });
-        let more = json!({ "accounts": aws.configured(), "rules": [rules], "api": api });
+        let clusters = ["dev-east", "dev-west", "prod-east", "prod-west"]
+            .map(|name| json!({ "name": name, "environment": name.split('-').next().unwrap() }));
+        let more = json!({ "clusters": clusters, "accounts": aws.configured(), "rules": [rules], "api": api });
         let site =
             PeopleSite::start_with(folder, free_address(), "http://127.0.0.1:9", &more, options)
                 .await;
@@ -171,9 +180,15 @@ impl World {
             stop,
             holds: Default::default(),
             requests: Default::default(),
+            handovers: Default::default(),
             zones,
         };
         world.wait().await;
+        for (index, environment) in ["dev", "prod"].into_iter().enumerate() {
+            let staged = handover(environment);
+            let staged = world.root(Method::POST, "/api/v1/handovers", staged).await;
+            world.handovers[index] = staged["id"].as_str().unwrap().to_owned();
+        }
         world
     }
 
@@ -270,6 +285,7 @@ impl World {
             things(Call::to(path.replace("{}", own)), Call::to(path.replace("{}", foreign)))
         };
         let holds = [self.holds[0].as_str(), self.holds[1].as_str()];
+        let handovers = [self.handovers[0].as_str(), self.handovers[1].as_str()];
         let requests = [self.requests[0].as_str(), self.requests[1].as_str()];
         let zones = [self.zones[0].as_str(), self.zones[1].as_str()];
         let clusters = ["dev-east", "prod-east"];
@@ -324,6 +340,23 @@ impl World {
                 let call =
                     |hold: &str| Call::with(format!("/api/v1/holds/{hold}/{verb}"), json!({}));
                 things(call(holds[0]), call(holds[1]))
+            }
+            "list_handovers" => listed("/api/v1/handovers", handovers),
+            "get_handover" => each("/api/v1/handovers/{}", handovers),
+            "list_handover_names" => each("/api/v1/handovers/{}/names", handovers),
+            "stage_handover" => {
+                let call = |of: &str| Call::with("/api/v1/handovers", handover(of));
+                things(call("dev"), call("prod"))
+            }
+            "switch_handover" => each("/api/v1/handovers/{}/switch", handovers),
+            "abort_handover" => {
+                let call = |id: &str| {
+                    Call::with(
+                        format!("/api/v1/handovers/{id}/abort"),
+                        json!({ "reason": "a test" }),
+                    )
+                };
+                things(call(handovers[0]), call(handovers[1]))
             }
             "list_requests" => listed("/api/v1/requests", requests),
             "get_request" => each("/api/v1/requests/{}", requests),
