@@ -1,5 +1,7 @@
 //! Whether an id token is to be believed (OpenID Connect Core 1.0 §3.1.3.7).
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -11,6 +13,9 @@ use crate::ports::{RefusedFor, SignInError};
 
 /// The token comes straight from the provider; one that it made long ago was made for somebody else.
 const MADE_WITHIN_MS: i64 = 10 * 60_000;
+
+/// As long as the keys' pace lasts between two attempts.
+const KEYS_AGAIN_AFTER: Duration = Duration::from_millis(1_100);
 
 /// What an id token has to say.
 pub(super) struct IdTokenExpected<'a> {
@@ -52,7 +57,14 @@ impl IdTokenExpected<'_> {
             return Err(refused("it is another issuer's"));
         }
         let mut verified = keys.verify(&jws, Looked::Kept).await;
-        if matches!(&verified, Err(error) if error.why == RefusedFor::UnknownKey) {
+        for wait in [None, Some(KEYS_AGAIN_AFTER)] {
+            if !matches!(&verified, Err(error) if error.why == RefusedFor::UnknownKey) {
+                break;
+            }
+            // The provider may have made the key just now, and its keys were read a moment before.
+            if let Some(wait) = wait {
+                tokio::time::sleep(wait).await;
+            }
             verified = keys.verify(&jws, Looked::Anew).await;
         }
         match verified {
