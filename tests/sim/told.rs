@@ -1,7 +1,8 @@
 //! The facts of further events that the oracle has to know: the truth, whether a broker knows it or not.
 
 use zonefold::core::dns::name::DnsName;
-use zonefold::core::ids::{AccountId, ZoneId};
+use zonefold::core::governance::pattern::NamePattern;
+use zonefold::core::ids::{AccountId, ClusterId, ZoneId};
 use zonefold::core::planning::policy::ZonePolicy;
 use zonefold::core::planning::unit_digest::UnitDigest;
 use zonefold::core::time::Timestamp;
@@ -35,6 +36,8 @@ pub enum Told {
     Guarded { apex: DnsName, allowed: u64, window_ms: u64 },
     /// People let these units go.
     LetGo { units: Vec<UnitDigest> },
+    /// People hand names over.
+    HandedOver { from: ClusterId, to: ClusterId, names: NamePattern },
     /// The connections that an agent has fall silent, and stay so for longer than any patience.
     Silent { agent: Agent },
 }

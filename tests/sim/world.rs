@@ -24,7 +24,7 @@ use crate::recorder::{Recorder, lock};
 use crate::schedule::Schedule;
 use crate::shape::Shape;
 use crate::steps::Undo;
-use crate::store::{Database, Troubles};
+use crate::store::{Database, Tables, Troubles};
 
 /// After everything is healed the world has this long to come to rest.
 const REST_WITHIN: Duration = Duration::from_secs(40 * 60);
@@ -270,9 +270,12 @@ impl World {
         for host in &self.brokers {
             let Some(handle) = lock(host).handle() else { return false };
             for view in handle.accounts() {
-                // A zone's trouble is over by itself some time, and what waits for that goes out then.
-                let is_troubled =
-                    view.zones.iter().any(|zone| zone.visible && zone.trouble.is_some());
+                // A zone's trouble is over by itself some time, and what waits for that goes out then. What a guard holds goes out when
+                // people let it go.
+                let is_troubled = view
+                    .zones
+                    .iter()
+                    .any(|zone| zone.visible && (zone.trouble.is_some() || zone.held > 0));
                 if !view.is_settled() || is_troubled {
                     return false;
                 }
@@ -286,8 +289,14 @@ impl World {
                 .all(|host| lock(host).is_converged() || self.is_unregistered(host))
     }
 
-    /// Whether an endpoint is about to leave a zone: it does as soon as it is in sync where it went.
+    /// Whether an endpoint is about to leave a zone, which it does as soon as it is in sync where it went, or names are handed over,
+    /// which ends when resolvers have forgotten what was.
     fn is_moving(&self) -> bool {
+        let is_handed_over =
+            |tables: &Tables| tables.handovers.values().any(|handover| !handover.phase.is_over());
+        if self.database.look(is_handed_over) {
+            return true;
+        }
         let is_leaving = |row: &EndpointRow| {
             let placed = row.placed.as_ref();
             placed.is_some_and(|placed| !placed.placement.set.leaving().is_empty())

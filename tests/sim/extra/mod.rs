@@ -6,6 +6,7 @@ mod crowd;
 mod freezes;
 mod guards;
 mod half_open;
+mod handovers;
 mod refusals;
 mod tags;
 mod zones;
@@ -37,6 +38,10 @@ const FREEZE_OF: u8 = 8;
 const APART_GUARDS: u64 = 0x7E57_0000_60A2_D000;
 /// One in this number of seeds has a guard.
 const GUARD_OF: u8 = 8;
+/// The same for hand-overs.
+const APART_HANDOVERS: u64 = 0x7E57_0000_4A4D_0E00;
+/// One in this number of seeds has a hand-over.
+const HANDOVER_OF: u8 = 8;
 /// One in this number of seeds has a further event.
 const ONE_OF: u8 = 3;
 /// One in this number of those has a second one.
@@ -63,6 +68,8 @@ pub enum Kind {
     Freezes,
     /// Guards of zones.
     Guards,
+    /// Hand-overs between clusters.
+    Handovers,
 }
 
 /// One step of such an event.
@@ -76,6 +83,7 @@ pub enum Extra {
     HalfOpen(half_open::HalfOpenStep),
     Freezes(freezes::FreezeStep),
     Guards(guards::GuardStep),
+    Handovers(handovers::HandoverStep),
 }
 
 /// How one that lasts ends.
@@ -175,6 +183,10 @@ pub fn draw(seed: u64, shape: &Shape) -> Vec<TimedStep> {
     if random.u8(0..GUARD_OF) == 0 {
         steps.extend(guards::draw(shape, &mut random));
     }
+    let mut random = fastrand::Rng::with_seed(seed ^ APART_HANDOVERS);
+    if random.u8(0..HANDOVER_OF) == 0 {
+        steps.extend(handovers::draw(shape, &mut random));
+    }
     steps.into_iter().map(|(at_ms, step)| TimedStep { at_ms, step }).collect()
 }
 
@@ -212,6 +224,7 @@ impl Extra {
             Self::HalfOpen(_) => Kind::HalfOpen,
             Self::Freezes(_) => Kind::Freezes,
             Self::Guards(_) => Kind::Guards,
+            Self::Handovers(_) => Kind::Handovers,
         }
     }
 
@@ -231,6 +244,7 @@ impl Extra {
             Self::HalfOpen(step) => Some(step.for_ms()),
             Self::Freezes(step) => step.lasts_ms(),
             Self::Guards(step) => step.lasts_ms(),
+            Self::Handovers(step) => step.lasts_ms(),
         }
     }
 
@@ -242,7 +256,7 @@ impl Extra {
             Self::Clocks(step) => step.prepare(shape),
             Self::Freezes(step) => step.prepare(shape),
             Self::Guards(step) => step.prepare(shape),
-            Self::Refusals(_) | Self::Crowd(_) | Self::HalfOpen(_) => {}
+            Self::Refusals(_) | Self::Crowd(_) | Self::HalfOpen(_) | Self::Handovers(_) => {}
         }
     }
 }
@@ -263,6 +277,10 @@ impl World {
             }
             Extra::Guards(step) => {
                 self.take_guard_step(step);
+                None
+            }
+            Extra::Handovers(step) => {
+                self.take_handover_step(step);
                 None
             }
         }

@@ -1,17 +1,18 @@
 //! 2: Only an observed deletion, or absence from a complete and synced view, deletes.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use zonefold::core::dns::name::DnsName;
 use zonefold::core::dns::record::RecordKey;
 use zonefold::core::endpoint::{Endpoint, EndpointKey};
+use zonefold::core::governance::pattern::NamePattern;
 use zonefold::core::ids::{ClusterId, ZoneId};
 use zonefold::core::invariants::Invariant;
 use zonefold::core::time::{Millis, Timestamp};
 use zonefold::emulator::JournalEntry;
 
-use super::history::{Commit, Event, History, What};
+use super::history::{Commit, Event, History, Told, What};
 use super::owners::{NetChange, is_ours, net_changes};
 use super::views::Views;
 use super::{Violation, model, placing};
@@ -28,6 +29,8 @@ struct Reading<'a> {
     calls: BTreeMap<u64, usize>,
     /// When each cluster began and ceased to be registered; all are at first.
     registered: BTreeMap<ClusterId, Vec<(Timestamp, bool)>>,
+    /// The clusters between which names were handed over, with the names.
+    handed: Vec<(BTreeSet<ClusterId>, NamePattern)>,
     /// The stored versions of each endpoint, by name.
     stored: BTreeMap<DnsName, BTreeMap<(ClusterId, EndpointKey), Vec<Stored>>>,
 }
@@ -54,6 +57,7 @@ pub fn judge(history: &History) -> Vec<Violation> {
         born: BTreeMap::new(),
         calls: BTreeMap::new(),
         registered: BTreeMap::new(),
+        handed: vec![],
         stored: BTreeMap::new(),
     };
     history.log.iter().enumerate().flat_map(|(index, event)| reading.read(index, event)).collect()
@@ -65,6 +69,9 @@ impl Reading<'_> {
             What::CallStarted(call) => drop(self.calls.insert(call.number, index)),
             What::Registered { cluster, registered } => {
                 self.registered.entry(cluster.clone()).or_default().push((event.at, *registered));
+            }
+            What::Told(Told::HandedOver { from, to, names }) => {
+                self.handed.push(([from.clone(), to.clone()].into(), names.clone()));
             }
             What::Committed { commit: Commit::Ingest { cluster, rows, .. }, .. } => {
                 for row in rows {
@@ -128,7 +135,14 @@ impl Reading<'_> {
                     self.views.lacked(cluster, key, *from, index, wants) || gives_way()
                 })
             };
+            // The word of people takes a value away only in favour of another one.
+            let is_handed_over = is_replaced
+                && self.handed.iter().any(|(clusters, names)| {
+                    names.matches(&change.key.name)
+                        && wanted_by.iter().all(|(cluster, _)| clusters.contains(cluster))
+                });
             if !is_ours
+                || is_handed_over
                 || wanted_by.is_empty()
                 || wanted_by.iter().any(|(cluster, suppliers)| is_explained(suppliers, cluster))
             {
