@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Installs what the tests need: a C compiler, a PostgreSQL server, dig, etcd, the packages of a virtual environment in .cache/python,
-# and in .cache/kubernetes an API server and kubectl, built from their Go modules. Whatever is there already is left as it is.
-# System packages come from apt, Python packages from pip's index, Go modules from the module proxy, each as this machine is configured for
-# it; nothing comes from anywhere else.
+# Installs what the tests need: a C compiler, a PostgreSQL server, dig, etcd, Node, the packages of a virtual environment in .cache/python,
+# an identity provider in .cache/oidc, and in .cache/kubernetes an API server and kubectl, built from their Go modules. Whatever is there
+# already is left as it is. System packages come from apt, Python packages from pip's index, those of Node from npm's registry, Go modules from
+# the module proxy, each as this machine is configured for it; nothing comes from anywhere else.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly venv=.cache/python
 readonly requirements=tests/requirements.txt
 readonly kubernetes=.cache/kubernetes
+readonly oidc=.cache/oidc
 # The Go toolchain for machines that have none, as the module proxy serves it: its version, and what its archives must be.
 readonly go_version=go1.26.8
 readonly go_sha256_amd64=30c2b1bf7dcc88d3eb0a1364e47ddd9128edb3110a30e8a0ef61cd5856b31de7
@@ -23,6 +24,7 @@ has_cc() { command -v cc >/dev/null; }
 has_dig() { command -v dig >/dev/null; }
 has_etcd() { command -v etcd >/dev/null; }
 has_venv() { python3 -c 'import ensurepip, venv' >/dev/null 2>&1; }
+has_node() { command -v npm >/dev/null && node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 18 ? 1 : 0)'; }
 has_postgres() {
   command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null
 }
@@ -34,6 +36,7 @@ readonly parts=(
   'has_dig|bind9-dnsutils|dig'
   'has_venv|python3 python3-venv|Python with venv'
   'has_etcd|etcd-server|etcd'
+  'has_node|nodejs npm|Node 18 or newer, with npm'
 )
 
 check_rust() {
@@ -90,6 +93,22 @@ install_python_parts() {
     fail "pip cannot install $requirements; its reason stands above" \
       'it needs a Python package index: look at the network, at PIP_INDEX_URL and at pip config list'
   cp "$requirements" "$venv/installed.txt"
+}
+
+# The packages of the lock file and no others; they run no scripts of their own when they are installed.
+install_oidc_provider() {
+  if cmp -s tests/oidc/package-lock.json "$oidc/installed.json"; then
+    return
+  fi
+  echo 'setup: installing oidc-provider'
+  rm -rf "$oidc"
+  mkdir -p "$oidc"
+  cp tests/oidc/package.json tests/oidc/package-lock.json "$oidc/"
+  (cd "$oidc" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null) ||
+    fail "npm cannot install tests/oidc/package-lock.json; its reason stands above" \
+      'it needs a registry of Node packages: look at the network and at npm config list'
+  # Written last, so an installation that was interrupted is made again.
+  cp tests/oidc/package-lock.json "$oidc/installed.json"
 }
 
 # Prints the module proxy that this machine is configured for: GOPROXY of the environment, or of the file of `go env -w`.
@@ -182,4 +201,5 @@ install_kubernetes() {
 check_rust
 install_system_parts
 install_python_parts
+install_oidc_provider
 install_kubernetes

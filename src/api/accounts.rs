@@ -10,6 +10,7 @@ use super::page::{Cursor, Limit, Page};
 use super::peers::{Asker, Onward, Worked};
 use super::problem::{ApiError, Problem};
 use super::request::{NoParams, Params, identifier};
+use super::sight::Sight;
 use super::values::Time;
 use super::zones::Zone;
 use crate::broker::worker::{AccountSettings, AccountView, Health as WorkerHealth};
@@ -233,13 +234,15 @@ pub struct ListParams {
     (status = 400, description = "A parameter is wrong.", body = Problem, content_type = "application/problem+json")))]
 pub async fn list(
     State(state): State<ApiState>,
+    sight: Sight,
     asker: Asker,
     onward: Onward,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Page<Account>>, ApiError> {
     let now = state.broker.clock.now();
     let wanted = |environment: &EnvironmentId| {
-        params.environment.as_ref().is_none_or(|wanted| wanted == environment)
+        sight.of(environment)
+            && params.environment.as_ref().is_none_or(|wanted| wanted == environment)
     };
     let (me, views, position) =
         (state.broker.replica.replica, state.broker.accounts(), |account: &Account| {
@@ -280,12 +283,21 @@ pub async fn list(
         (status = 503, description = "The replica that works it does not answer.", body = Problem, content_type = "application/problem+json")))]
 pub async fn get(
     State(state): State<ApiState>,
+    sight: Sight,
     asker: Asker,
     onward: Onward,
     Path(id): Path<String>,
     Params(NoParams {}): Params<NoParams>,
 ) -> Result<Json<AccountWithZones>, ApiError> {
     let id: AccountId = identifier(&id)?;
+    let unknown = ApiError::NotFound {
+        kind: "account",
+        id: id.to_string(),
+        remedy: "/api/v1/accounts lists those of the broker's configuration",
+    };
+    if !sight.of_account(&state, &id) {
+        return Err(unknown);
+    }
     if let Some(view) = state.broker.accounts().into_iter().find(|view| view.account == id) {
         let account = Account::new(&view, state.broker.replica.replica, state.broker.clock.now());
         return Ok(Json(AccountWithZones {
@@ -293,11 +305,6 @@ pub async fn get(
             zones: view.zones.iter().map(Zone::from).collect(),
         }));
     }
-    let unknown = ApiError::NotFound {
-        kind: "account",
-        id: id.to_string(),
-        remedy: "/api/v1/accounts lists those of the broker's configuration",
-    };
     match state.peers.worked(&id) {
         Worked::At(peer) if asker == Asker::Anybody => {
             state.peers.ask(&peer, &onward).await?.map(Json).ok_or(ApiError::NotWorked(id))

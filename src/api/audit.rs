@@ -10,6 +10,7 @@ use super::ApiState;
 use super::page::{Cursor, Limit, Page};
 use super::problem::{ApiError, Problem};
 use super::request::Params;
+use super::sight::Sight;
 use super::values::Time;
 use crate::core::audit::{AuditKind, AuditResult, hex};
 use crate::core::dns::name::DnsName;
@@ -211,8 +212,10 @@ fn zone_text(text: String) -> String {
     (status = 503, description = "The store does not answer.", body = Problem, content_type = "application/problem+json")))]
 pub async fn list(
     State(state): State<ApiState>,
+    sight: Sight,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Page<AuditInfo>>, ApiError> {
+    sight.whole()?;
     let texts = [("actor", &params.actor), ("subject", &params.subject), ("zone", &params.zone)];
     if let Some((key, _)) =
         texts.iter().find(|(_, text)| text.as_ref().is_some_and(|text| text.contains('\0')))
@@ -319,8 +322,10 @@ pub struct ChainParams {
     (status = 503, description = "The store does not answer.", body = Problem, content_type = "application/problem+json")))]
 pub async fn chain(
     State(state): State<ApiState>,
+    sight: Sight,
     Params(params): Params<ChainParams>,
 ) -> Result<Json<ChainInfo>, ApiError> {
+    sight.whole()?;
     let limit = u32::try_from(params.limit.get()).unwrap_or(u32::MAX);
     Ok(Json(state.broker.store.audit_chain(params.after, limit).await?.into()))
 }

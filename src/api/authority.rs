@@ -1,21 +1,29 @@
-//! The authority over requests: bearer tokens, of which only hashes are known, each with a role.
+//! The authority over requests: who calls, by a token of the configuration, a token of the store or a session, and what they may do.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
-use sha2::{Digest as _, Sha256};
+use http::{HeaderMap, Method, Uri, header};
 
-use super::problem::Problem;
-use super::role::{Granted, Role};
+use super::cookie::{BrokerCookie, is_of_own_page};
+use super::known::KnownCredentials;
+use super::refusal::AccessRefusal;
+use super::role::{Granted, NoRole, Role};
+use super::secret::secret_hash;
 use super::voucher::{VOUCHER, Vouching};
+use crate::broker::BrokerHandle;
+use crate::core::people::credential::{Credential, CredentialEnd, CredentialKind};
+use crate::core::people::public_url::PublicUrl;
+use crate::core::people::role::RoleTable;
+use crate::core::time::Millis;
 use crate::core::transport::{bearer_token, is_asked_as_loopback};
-use crate::ports::Peer;
+use crate::ports::{IdentityProvider, Peer};
 
 /// The holder of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +46,19 @@ pub struct Rules {
     pub anonymous_on_loopback: bool,
     /// Whether `/metrics` needs no token.
     pub open_metrics: bool,
+    /// The roles of people.
+    pub people: RoleTable,
+    /// Where browsers reach the broker; `None` if no browser has a session.
+    pub public_url: Option<PublicUrl>,
+}
+
+/// How people sign in.
+#[derive(Clone)]
+pub struct SignInWay {
+    /// Who says who they are.
+    pub provider: Arc<dyn IdentityProvider>,
+    /// How long a session lasts.
+    pub session_lasts: Millis,
 }
 
 /// The rules, which may change.
@@ -46,8 +67,12 @@ pub struct Authority(Arc<Judge>);
 
 struct Judge {
     rules: ArcSwap<Rules>,
+    /// How people sign in; `None` if they cannot.
+    sign_in: ArcSwapOption<SignInWay>,
     /// Checks what other replicas vouch for; unset before the broker is there, and where it has no others.
     vouching: OnceLock<Vouching>,
+    /// The sessions and tokens of the store; unset before the broker is there.
+    known: OnceLock<KnownCredentials>,
 }
 
 /// The need of a route.
@@ -58,12 +83,25 @@ enum Need {
     Role(Role),
 }
 
-/// Returns the need of a route. Probes have no token; reading needs a viewer; all else an operator.
+/// Whether a route that changes something judges itself whose things it changes: callers need no role for the whole there.
+fn judges_itself(path: &str) -> bool {
+    let is_decision = path.starts_with("/api/v1/holds/")
+        && (path.ends_with("/approve") || path.ends_with("/deny"));
+    is_decision
+        || path == "/api/v1/rules"
+        || path == "/api/v1/tokens"
+        || path.starts_with("/api/v1/tokens/")
+}
+
+/// Returns the need of a route. Probes have no token, and who signs in has none yet; reading needs a viewer; all else an operator, but
+/// for what judges itself.
 fn need(method: &Method, path: &str) -> Need {
     match path {
         "/healthz" | "/readyz" => Need::Nothing,
+        "/auth/sign-in" | "/auth/callback" | "/auth/exchange" | "/auth/sign-out" => Need::Nothing,
         "/metrics" => Need::Metrics,
         _ if method == Method::GET || method == Method::HEAD => Need::Role(Role::Viewer),
+        _ if judges_itself(path) => Need::Role(Role::Viewer),
         _ => Need::Role(Role::Operator),
     }
 }
@@ -71,8 +109,12 @@ fn need(method: &Method, path: &str) -> Need {
 impl Authority {
     /// By these rules.
     pub fn new(rules: Rules) -> Self {
-        let rules = ArcSwap::from_pointee(rules);
-        Self(Arc::new(Judge { rules, vouching: OnceLock::new() }))
+        Self(Arc::new(Judge {
+            rules: ArcSwap::from_pointee(rules),
+            sign_in: ArcSwapOption::empty(),
+            vouching: OnceLock::new(),
+            known: OnceLock::new(),
+        }))
     }
 
     /// Any caller may do anything: for tests of what lies behind.
@@ -85,56 +127,152 @@ impl Authority {
         self.0.rules.store(Arc::new(rules));
     }
 
+    /// People sign in this way from now on; `None` for not at all.
+    pub fn set_sign_in(&self, way: Option<SignInWay>) {
+        self.0.sign_in.store(way.map(Arc::new));
+    }
+
+    /// How people sign in; `None` if they cannot.
+    pub(super) fn sign_in(&self) -> Option<Arc<SignInWay>> {
+        self.0.sign_in.load_full()
+    }
+
+    /// Where browsers reach the broker.
+    pub(super) fn public_url(&self) -> Option<PublicUrl> {
+        self.0.rules.load().public_url.clone()
+    }
+
     /// Takes what other replicas vouch for from now on. The first one stays.
     pub fn trust(&self, vouching: Vouching) {
         let _first = self.0.vouching.set(vouching);
     }
 
+    /// Knows the sessions and tokens of a broker's store from now on. The first one stays.
+    pub(super) fn know(&self, broker: BrokerHandle) {
+        let _first = self.0.known.set(KnownCredentials::new(broker));
+    }
+
+    /// The sessions and tokens of the store; `None` before the broker is there.
+    pub(super) fn known(&self) -> Option<&KnownCredentials> {
+        self.0.known.get()
+    }
+
     /// Whether a request may pass, and its caller; `None` if no proof is required.
-    fn check(
+    async fn check(
         &self,
         method: &Method,
         uri: &Uri,
         headers: &HeaderMap,
-    ) -> Result<Option<Asks>, Refusal> {
-        let rules = self.0.rules.load();
+        from: Option<IpAddr>,
+    ) -> Result<Option<Asks>, AccessRefusal> {
+        let rules = self.0.rules.load_full();
         let needed = match need(method, uri.path()) {
             Need::Nothing => return Ok(None),
             Need::Metrics if rules.open_metrics => return Ok(None),
             Need::Metrics => Role::Viewer,
             Need::Role(role) => role,
         };
-        let asks = match (headers.get(VOUCHER), bearer(headers)) {
-            (Some(voucher), _) => {
+        let granted = match (headers.get(VOUCHER), bearer(headers), rules.session_of(headers)) {
+            (Some(voucher), _, _) => {
                 let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
                 let vouching = self.0.vouching.get();
                 let granted = vouching.and_then(|by| by.check(method, path, voucher));
-                Asks { granted: granted.ok_or(Refusal::BadVoucher)?, is_proven: true }
+                granted.ok_or(AccessRefusal::BadVoucher)?
             }
-            (None, Some(token)) => {
-                let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-                // A wrong token is an error even where none is needed: the caller believes to have one.
-                let Holder { name, role } =
-                    rules.holders.get(&hash).cloned().ok_or(Refusal::UnknownToken)?;
-                Asks { granted: Granted { name, role }, is_proven: true }
-            }
-            (None, None) => {
-                let role = rules.anonymous.ok_or(Refusal::NoToken)?;
-                if rules.anonymous_on_loopback && !names_this_machine(uri, headers) {
-                    return Err(Refusal::OtherHost);
+            (None, Some(token), _) => self.by_token(&rules, token, from).await?,
+            (None, None, Some((public_url, session))) => {
+                let is_read = method == Method::GET || method == Method::HEAD;
+                if !is_read && !is_of_own_page(public_url, headers) {
+                    return Err(AccessRefusal::CrossSite);
                 }
-                Asks { granted: Granted { name: String::new(), role }, is_proven: false }
+                let found = self.find(session).await?;
+                let is_session = |found: &Arc<Credential>| found.kind == CredentialKind::Session;
+                let session = found.filter(is_session).ok_or(AccessRefusal::UnknownSession)?;
+                self.granted(&rules, &session, from)?
+            }
+            (None, None, None) => {
+                let role = rules.anonymous.ok_or(AccessRefusal::NoToken)?;
+                if rules.anonymous_on_loopback && !names_this_machine(uri, headers) {
+                    return Err(AccessRefusal::OtherHost);
+                }
+                if role < needed {
+                    return Err(AccessRefusal::NoToken);
+                }
+                let granted = Granted::anonymous(role, from);
+                return Ok(Some(Asks { granted, is_proven: false }));
             }
         };
-        let Granted { name, role } = &asks.granted;
-        if *role >= needed {
-            return Ok(Some(asks));
+        if granted.environments.is_some() && uri.path() == "/metrics" {
+            return Err(AccessRefusal::Limited(granted.acted.actor.to_string()));
         }
-        if name.is_empty() {
-            Err(Refusal::NoToken)
-        } else {
-            Err(Refusal::TooLittle { name: name.clone(), role: *role, needed })
+        if granted.role >= needed {
+            return Ok(Some(Asks { granted, is_proven: true }));
         }
+        let name = granted.acted.actor.to_string();
+        Err(AccessRefusal::TooLittle { name, role: granted.role, needed })
+    }
+
+    async fn by_token(
+        &self,
+        rules: &Rules,
+        token: &str,
+        from: Option<IpAddr>,
+    ) -> Result<Granted, AccessRefusal> {
+        if let Some(Holder { name, role }) = rules.holders.get(&secret_hash(token)) {
+            return Ok(Granted::configured(name, *role, from));
+        }
+        // A wrong token is an error even where none is needed: the caller believes to have one.
+        let found = self.find(token).await?.ok_or(AccessRefusal::UnknownToken)?;
+        self.granted(rules, &found, from)
+    }
+
+    async fn find(&self, secret: &str) -> Result<Option<Arc<Credential>>, AccessRefusal> {
+        if !super::secret::may_be_ours(secret) {
+            return Ok(None);
+        }
+        let known = self.known().ok_or(AccessRefusal::Starting)?;
+        known.find(secret).await.map_err(|error| {
+            tracing::warn!(%error, "a token could not be looked for");
+            AccessRefusal::StoreAway
+        })
+    }
+
+    fn granted(
+        &self,
+        rules: &Rules,
+        credential: &Credential,
+        from: Option<IpAddr>,
+    ) -> Result<Granted, AccessRefusal> {
+        let broker = self.known().ok_or(AccessRefusal::Starting)?.broker();
+        let (what, remedy) = match credential.kind {
+            CredentialKind::Session => ("session", "sign in again"),
+            CredentialKind::Person | CredentialKind::Machine => {
+                ("token", "make another with zonefold token create")
+            }
+        };
+        match credential.ended(broker.clock.now()) {
+            Some(CredentialEnd::Expired(at)) => {
+                return Err(AccessRefusal::Expired { what, at, remedy });
+            }
+            Some(CredentialEnd::Revoked(at)) => {
+                return Err(AccessRefusal::Revoked { what, at, remedy });
+            }
+            None => {}
+        }
+        let governance = Arc::clone(&broker.rules.borrow().governance);
+        let granted = Granted::stored(credential, governance.rules(), &rules.people, from);
+        granted.map_err(|why| match why {
+            NoRole::Unnamed => AccessRefusal::NoRole(credential.actor().to_string()),
+            NoRole::TeamGone(teams) => AccessRefusal::TeamGone(teams),
+        })
+    }
+}
+
+impl Rules {
+    /// The session that a browser's cookie names.
+    fn session_of<'a>(&'a self, headers: &'a HeaderMap) -> Option<(&'a PublicUrl, &'a str)> {
+        let public_url = self.public_url.as_ref()?;
+        Some((public_url, BrokerCookie::session(public_url).read(headers)?))
     }
 }
 
@@ -158,57 +296,15 @@ fn names_this_machine(uri: &Uri, headers: &HeaderMap) -> bool {
 }
 
 /// The token of a request.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().unwrap_or_default();
     // Something else than a bearer token is a wrong one.
     Some(bearer_token(value).unwrap_or_default())
 }
 
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-enum Refusal {
-    #[error(
-        "this needs a token: send Authorization: Bearer TOKEN, or give --token-file to the command; zonefold token makes one for the broker's configuration (api.tokens)"
-    )]
-    NoToken,
-    #[error(
-        "the token is none that the broker knows: compare its SHA-256 with api.tokens of the broker's configuration"
-    )]
-    UnknownToken,
-    #[error(
-        "the voucher of a replica cannot be verified: replicas have to share one store, and their clocks may differ by seconds"
-    )]
-    BadVoucher,
-    #[error(
-        "without a token this is answered to requests for 127.0.0.1, ::1 or localhost alone, and to no page of another origin: name the broker so, or send a token"
-    )]
-    OtherHost,
-    #[error("the token of {name} has the role {role} and this needs {needed}")]
-    TooLittle { name: String, role: Role, needed: Role },
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let (status, kind) = match &self {
-            Self::NoToken => (StatusCode::UNAUTHORIZED, "unauthenticated"),
-            Self::UnknownToken => (StatusCode::UNAUTHORIZED, "unknown-token"),
-            Self::BadVoucher => (StatusCode::UNAUTHORIZED, "unknown-voucher"),
-            Self::OtherHost => (StatusCode::UNAUTHORIZED, "other-host"),
-            Self::TooLittle { .. } => (StatusCode::FORBIDDEN, "forbidden"),
-        };
-        let mut response = Problem::new(status, kind, self.to_string()).into_response();
-        // RFC 9110 §15.5.2, RFC 6750 §3.
-        let challenge = match &self {
-            Self::NoToken | Self::OtherHost => "Bearer realm=\"zonefold\"",
-            Self::UnknownToken | Self::BadVoucher => {
-                "Bearer realm=\"zonefold\", error=\"invalid_token\""
-            }
-            Self::TooLittle { .. } => "Bearer realm=\"zonefold\", error=\"insufficient_scope\"",
-        };
-        response
-            .headers_mut()
-            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-        response
-    }
+/// The address of the other end of a request's connection.
+pub(super) fn address_of(extensions: &http::Extensions) -> Option<IpAddr> {
+    extensions.get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| peer.address.ip())
 }
 
 /// The layer: every request passes here before a route sees it.
@@ -217,11 +313,13 @@ pub(super) async fn admit(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let checked = authority.check(request.method(), request.uri(), request.headers());
-    let peer = request.extensions().get::<ConnectInfo<Peer>>();
-    match checked {
+    let from = address_of(request.extensions());
+    // The body is no part of it: a future that holds the request could not be sent between threads.
+    let (method, uri, headers) =
+        (request.method().clone(), request.uri().clone(), request.headers().clone());
+    match authority.check(&method, &uri, &headers, from).await {
         Ok(asks) => {
-            if let Some(ConnectInfo(peer)) = peer
+            if let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<Peer>>()
                 && asks.as_ref().is_some_and(|asks| asks.is_proven)
             {
                 peer.door.pass();
@@ -233,12 +331,8 @@ pub(super) async fn admit(
         }
         Err(refusal) => {
             // Any client that reaches the port can make lines of this.
-            let address = peer.map(|ConnectInfo(peer)| peer.address.to_string());
-            tracing::debug!(
-                path = request.uri().path(),
-                address,
-                %refusal, "a request was refused"
-            );
+            let address = from.map(|from| from.to_string());
+            tracing::debug!(path = uri.path(), address, %refusal, "a request was refused");
             refusal.into_response()
         }
     }
@@ -246,6 +340,8 @@ pub(super) async fn admit(
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest as _, Sha256};
+
     use super::*;
 
     fn rules() -> Rules {
@@ -260,58 +356,59 @@ mod tests {
         Rules { holders: holders.into(), ..Rules::default() }
     }
 
-    fn check(rules: &Rules, method: Method, path: &str, authorization: Option<&str>) -> u16 {
+    async fn check(rules: &Rules, method: Method, path: &str, authorization: Option<&str>) -> u16 {
         let mut headers = HeaderMap::new();
         authorization.map(|value| headers.insert(header::AUTHORIZATION, value.parse().unwrap()));
-        let checked =
-            Authority::new(rules.clone()).check(&method, &path.parse().unwrap(), &headers);
+        let checked = Authority::new(rules.clone())
+            .check(&method, &path.parse().unwrap(), &headers, None)
+            .await;
         checked.map_or_else(|refusal| refusal.into_response().status().as_u16(), |_| 200)
     }
 
-    #[test]
-    fn each_role_may_do_what_those_before_it_may() {
+    #[tokio::test]
+    async fn each_role_may_do_what_those_before_it_may() {
         let zones = "/api/v1/zones";
         for (token, read, write) in
             [("reader", 200, 403), ("worker", 200, 200), ("owner", 200, 200), ("nobody", 401, 401)]
         {
             let header = format!("Bearer {token}");
             for method in [Method::GET, Method::HEAD] {
-                assert_eq!(check(&rules(), method, zones, Some(&header)), read, "{token}");
+                assert_eq!(check(&rules(), method, zones, Some(&header)).await, read, "{token}");
             }
             for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
-                assert_eq!(check(&rules(), method, zones, Some(&header)), write, "{token}");
+                assert_eq!(check(&rules(), method, zones, Some(&header)).await, write, "{token}");
             }
         }
     }
 
-    #[test]
-    fn without_a_token_there_is_only_health() {
+    #[tokio::test]
+    async fn without_a_token_there_is_only_health() {
         for path in
             ["/api/v1/zones", "/api/v1/openapi.json", "/metrics", "/", "/healthz/", "/nothing"]
         {
-            assert_eq!(check(&rules(), Method::GET, path, None), 401, "{path}");
+            assert_eq!(check(&rules(), Method::GET, path, None).await, 401, "{path}");
         }
         for path in ["/healthz", "/readyz"] {
-            assert_eq!(check(&rules(), Method::GET, path, None), 200, "{path}");
+            assert_eq!(check(&rules(), Method::GET, path, None).await, 200, "{path}");
             assert_eq!(
-                check(&rules(), Method::GET, path, Some("Bearer wrong")),
+                check(&rules(), Method::GET, path, Some("Bearer wrong")).await,
                 200,
                 "a probe is never sent away: {path}"
             );
         }
         let open = Rules { open_metrics: true, anonymous: Some(Role::Viewer), ..rules() };
-        assert_eq!(check(&open, Method::GET, "/metrics", None), 200);
-        assert_eq!(check(&open, Method::GET, "/api/v1/zones", None), 200);
+        assert_eq!(check(&open, Method::GET, "/metrics", None).await, 200);
+        assert_eq!(check(&open, Method::GET, "/api/v1/zones", None).await, 200);
         assert_eq!(
-            check(&open, Method::POST, "/api/v1/zones", None),
+            check(&open, Method::POST, "/api/v1/zones", None).await,
             401,
             "with a token it may be allowed"
         );
-        assert_eq!(check(&open, Method::GET, "/api/v1/zones", Some("Bearer wrong")), 401);
+        assert_eq!(check(&open, Method::GET, "/api/v1/zones", Some("Bearer wrong")).await, 401);
     }
 
-    #[test]
-    fn a_page_of_another_host_reads_nothing_from_this_machine() {
+    #[tokio::test]
+    async fn a_page_of_another_host_reads_nothing_from_this_machine() {
         let rules = Rules { anonymous: Some(Role::Viewer), anonymous_on_loopback: true, ..rules() };
         for (host, origin, token, status) in [
             ("127.0.0.1:7080", None, None, 200),
@@ -326,29 +423,28 @@ mod tests {
             headers.insert(header::HOST, host.parse().unwrap());
             origin.map(|origin| headers.insert(header::ORIGIN, origin.parse().unwrap()));
             token.map(|token| headers.insert(header::AUTHORIZATION, token.parse().unwrap()));
-            let checked = Authority::new(rules.clone()).check(
-                &Method::GET,
-                &"/api/v1/zones".parse().unwrap(),
-                &headers,
-            );
+            let (authority, path) =
+                (Authority::new(rules.clone()), "/api/v1/zones".parse().unwrap());
+            let checked = authority.check(&Method::GET, &path, &headers, None).await;
             let got =
                 checked.map_or_else(|refusal| refusal.into_response().status().as_u16(), |_| 200);
             assert_eq!(got, status, "{host} {origin:?}");
         }
     }
 
-    #[test]
-    fn a_voucher_of_nobody_opens_nothing() {
+    #[tokio::test]
+    async fn a_voucher_of_nobody_opens_nothing() {
         let mut headers = HeaderMap::new();
         headers.insert(VOUCHER, "1.0.admin.00.00".parse().unwrap());
         headers.insert(header::AUTHORIZATION, "Bearer owner".parse().unwrap());
         let authority = Authority::new(Rules { anonymous: Some(Role::Admin), ..rules() });
-        let checked = authority.check(&Method::GET, &"/api/v1/zones".parse().unwrap(), &headers);
-        assert_eq!(checked, Err(Refusal::BadVoucher));
+        let path = "/api/v1/zones".parse().unwrap();
+        let checked = authority.check(&Method::GET, &path, &headers, None).await;
+        assert_eq!(checked, Err(AccessRefusal::BadVoucher));
     }
 
-    #[test]
-    fn what_is_no_bearer_token_is_no_token() {
+    #[tokio::test]
+    async fn what_is_no_bearer_token_is_no_token() {
         for header in [
             "Basic cmVhZGVy",
             "reader",
@@ -358,17 +454,20 @@ mod tests {
             "Bearerreader",
         ] {
             assert_eq!(
-                check(&rules(), Method::GET, "/api/v1/zones", Some(header)),
+                check(&rules(), Method::GET, "/api/v1/zones", Some(header)).await,
                 401,
                 "{header}"
             );
         }
-        assert_eq!(check(&rules(), Method::GET, "/api/v1/zones", Some("bearer  reader ")), 200);
+        assert_eq!(
+            check(&rules(), Method::GET, "/api/v1/zones", Some("bearer  reader ")).await,
+            200
+        );
         // The hash itself is no token.
         let hash: String =
             Sha256::digest(b"owner").iter().map(|octet| format!("{octet:02x}")).collect();
         assert_eq!(
-            check(&rules(), Method::GET, "/api/v1/zones", Some(&format!("Bearer {hash}"))),
+            check(&rules(), Method::GET, "/api/v1/zones", Some(&format!("Bearer {hash}"))).await,
             401
         );
     }

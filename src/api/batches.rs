@@ -10,6 +10,7 @@ use super::changes::{Difference, Outcome};
 use super::problem::{ApiError, Problem};
 use super::request::{NoParams, Params};
 use super::requests::RequestInfo;
+use super::sight::Sight;
 use super::values::Time;
 use crate::core::dns::name::DnsName;
 use crate::core::ids::{AccountId, BatchId, ZoneId};
@@ -101,6 +102,7 @@ impl RuleSetInfo {
         (status = 503, description = "The store does not answer.", body = Problem, content_type = "application/problem+json")))]
 pub async fn get(
     State(state): State<ApiState>,
+    sight: Sight,
     Path(id): Path<String>,
     Params(NoParams {}): Params<NoParams>,
 ) -> Result<Json<BatchInfo>, ApiError> {
@@ -110,7 +112,8 @@ pub async fn get(
         ))
     })?;
     let store = &state.broker.store;
-    let Some(history) = store.batch_history(BatchId(uuid)).await? else {
+    let known = store.batch_history(BatchId(uuid)).await?;
+    let Some(history) = known.filter(|known| sight.of_account(&state, &known.account)) else {
         let remedy = "/api/v1/changes lists those that the journal keeps";
         return Err(ApiError::NotFound { kind: "batch", id, remedy });
     };

@@ -9,6 +9,7 @@ use super::ApiState;
 use super::page::{Cursor, Limit, Page};
 use super::problem::{ApiError, Problem};
 use super::request::Params;
+use super::sight::Sight;
 use super::values::{Cause, RecordSet, Time, record_types};
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::RecordType;
@@ -169,6 +170,7 @@ pub struct ListParams {
     (status = 503, description = "The store does not answer.", body = Problem, content_type = "application/problem+json")))]
 pub async fn list(
     State(state): State<ApiState>,
+    sight: Sight,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Page<Change>>, ApiError> {
     let filter = ChangeFilter {
@@ -179,5 +181,7 @@ pub async fn list(
         limit: u32::try_from(params.limit.get() + 1).unwrap_or(u32::MAX),
     };
     let changes = state.broker.changes(&filter).await?.into_iter().map(Change::from).collect();
-    Ok(Json(Page::of_overfull(changes, params.limit, |change: &Change| change.id)))
+    let mut page = Page::of_overfull(changes, params.limit, |change: &Change| change.id);
+    page.items.retain(|change| sight.of_account(&state, &change.account));
+    Ok(Json(page))
 }

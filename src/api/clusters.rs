@@ -12,6 +12,7 @@ use super::page::{Cursor, Limit, MissingPart, Page};
 use super::peers::{Asker, Onward};
 use super::problem::{ApiError, Problem};
 use super::request::{NoParams, Params, identifier};
+use super::sight::Sight;
 use super::values::{Time, visibility_or_null};
 use crate::broker::ClusterView;
 use crate::broker::directory::cluster::StatusCounts;
@@ -218,12 +219,14 @@ fn show(state: &ApiState, view: ClusterView) -> Cluster {
     (status = 503, description = "The store does not answer.", body = Problem, content_type = "application/problem+json")))]
 pub async fn list(
     State(state): State<ApiState>,
+    sight: Sight,
     asker: Asker,
     onward: Onward,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Page<Cluster>>, ApiError> {
     let views = state.broker.clusters().await?;
-    let clusters = views.into_iter().map(|view| show(&state, view)).collect();
+    let seen = views.into_iter().filter(|view| sight.of_cluster(&state, &view.cluster));
+    let clusters = seen.map(|view| show(&state, view)).collect();
     let after = params.cursor.map(|cursor| cursor.0);
     let mut page = Page::of_sorted(clusters, after.as_ref(), params.limit, |cluster: &Cluster| {
         cluster.name.clone()
@@ -255,6 +258,7 @@ pub async fn list(
         (status = 503, description = "The store does not answer.", body = Problem, content_type = "application/problem+json")))]
 pub async fn get(
     State(state): State<ApiState>,
+    sight: Sight,
     asker: Asker,
     onward: Onward,
     Path(name): Path<String>,
@@ -262,6 +266,7 @@ pub async fn get(
 ) -> Result<Json<Cluster>, ApiError> {
     let name: ClusterId = identifier(&name)?;
     let view = state.broker.clusters().await?.into_iter().find(|view| view.cluster == name);
+    let view = view.filter(|view| sight.of_cluster(&state, &view.cluster));
     let view = view.ok_or_else(|| ApiError::NotFound {
         kind: "cluster",
         id: name.to_string(),

@@ -15,6 +15,7 @@ use super::ApiState;
 use super::page::{Cursor, Limit, Page};
 use super::problem::{ApiError, Problem};
 use super::request::Params;
+use super::sight::Sight;
 use super::values::{EndpointSource, Placement, Time, reasons, verdict_states};
 use crate::broker::directory::SharedDirectory;
 use crate::broker::directory::entry::{EndpointEntry, Progress as BrokerProgress, Status};
@@ -296,18 +297,21 @@ pub struct Position {
         (status = 400, description = "A parameter is wrong.", body = Problem, content_type = "application/problem+json")))]
 pub async fn list(
     State(state): State<ApiState>,
+    sight: Sight,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Page<Endpoint>>, ApiError> {
-    Ok(Json(page(&state.broker.directory, &params, LOOK_AT_MOST).await))
+    let seen = |cluster: &ClusterId| sight.of_cluster(&state, cluster);
+    Ok(Json(page(&state.broker.directory, &params, &seen, LOOK_AT_MOST).await))
 }
 
 /// One page, after a look at a bounded number of endpoints.
 pub(super) async fn page(
     directory: &SharedDirectory,
     params: &ListParams,
+    seen: &(dyn Fn(&ClusterId) -> bool + Sync),
     look_at_most: usize,
 ) -> Page<Endpoint> {
-    let mut walk = EndpointWalk::new(directory, params);
+    let mut walk = EndpointWalk::new(directory, params, seen);
     let (mut items, mut last, mut looked_at) = (vec![], None, 0);
     while let Some((here, held)) = walk.next().await {
         let is_full = looked_at == look_at_most;
@@ -337,11 +341,16 @@ struct EndpointWalk<'a> {
 }
 
 impl<'a> EndpointWalk<'a> {
-    fn new(directory: &'a SharedDirectory, params: &ListParams) -> Self {
+    fn new(
+        directory: &'a SharedDirectory,
+        params: &ListParams,
+        seen: &dyn Fn(&ClusterId) -> bool,
+    ) -> Self {
         let start = params.cursor.as_ref().map(|cursor| &cursor.0);
         let is_wanted = |cluster: &ClusterId| {
             start.is_none_or(|start| *cluster >= start.cluster)
                 && params.cluster.as_ref().is_none_or(|wanted| wanted == cluster)
+                && seen(cluster)
         };
         let clusters: VecDeque<ClusterId> =
             directory.clusters().into_iter().filter(is_wanted).collect();
@@ -433,7 +442,7 @@ mod tests {
         let directory = stored();
         let (mut found, mut pages) = (vec![], 0);
         loop {
-            let page = page(&directory, &params, look_at_most).await;
+            let page = page(&directory, &params, &|_| true, look_at_most).await;
             assert!(page.items.len() <= params.limit.get());
             (found, pages) = ([found, page.items].concat(), pages + 1);
             let Some(next) = page.next else { break };

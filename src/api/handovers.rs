@@ -12,6 +12,7 @@ use super::peers::{Asker, Onward};
 use super::problem::{ApiError, Problem};
 use super::request::{JsonBody, NoParams, Params};
 use super::role::Granted;
+use super::sight::Sight;
 use super::values::Time;
 use crate::broker::handovers::{HandoverError, WantedHandover};
 use crate::core::dns::name::DnsName;
@@ -204,6 +205,19 @@ fn uuid_of(id: &str) -> Result<Uuid, ApiError> {
         .map_err(|_| ApiError::BadPath(format!("{id:?} is no id of a hand-over: it is a UUID")))
 }
 
+/// Whether a hand-over is seen: by who sees one of its clusters.
+fn sees(state: &ApiState, sight: &Sight, handover: &Handover) -> bool {
+    sight.of_cluster(state, &handover.from) || sight.of_cluster(state, &handover.to)
+}
+
+/// A hand-over that is seen.
+async fn find(state: &ApiState, sight: &Sight, id: &str) -> Result<Handover, ApiError> {
+    let id = uuid_of(id)?;
+    let found = state.broker.store.handover(id).await?;
+    let seen = found.filter(|found| sees(state, sight, found));
+    Ok(seen.ok_or(HandoverError::NotFound(id))?)
+}
+
 /// Which hand-overs.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -225,11 +239,13 @@ pub struct HandoverParams {
     (status = 503, description = "The store does not answer.", body = Problem, content_type = "application/problem+json")))]
 pub async fn list(
     State(state): State<ApiState>,
+    sight: Sight,
     Params(params): Params<HandoverParams>,
 ) -> Result<Json<Page<HandoverInfo>>, ApiError> {
     let position = |handover: &Handover| (handover.at.0, handover.id);
     let before = params.cursor.map(|cursor| cursor.0);
     let known = state.broker.store.handovers(SHOWN_OVER).await?.into_iter();
+    let known = known.filter(|known| sees(&state, &sight, known));
     let rest = known.filter(|known| before.is_none_or(|before| position(known) < before));
     let page =
         Page::of_overfull(rest.take(params.limit.get() + 1).collect(), params.limit, position);
@@ -246,6 +262,7 @@ pub async fn list(
 #[utoipa::path(post, path = "/api/v1/handovers", operation_id = "stage_handover", tag = "handovers", request_body = NewHandover, responses(
     (status = 200, description = "The hand-over.", body = HandoverInfo),
     (status = 400, description = "The body is wrong.", body = Problem, content_type = "application/problem+json"),
+    (status = 403, description = "The token is for other zones.", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "Another hand-over may want the same names.", body = Problem, content_type = "application/problem+json"),
     (status = 503, description = "The store does not answer.", body = Problem, content_type = "application/problem+json")))]
 pub async fn stage(
@@ -254,6 +271,7 @@ pub async fn stage(
     Params(NoParams {}): Params<NoParams>,
     JsonBody(body): JsonBody<NewHandover>,
 ) -> Result<Json<HandoverInfo>, ApiError> {
+    granted.may_change_all_of(&body.names)?;
     let registered = state.broker.directory.settings();
     for (field, cluster) in [("from", &body.from), ("to", &body.to)] {
         if !registered.contains_key(cluster) {
@@ -285,11 +303,11 @@ pub async fn stage(
         (status = 503, description = "The store does not answer.", body = Problem, content_type = "application/problem+json")))]
 pub async fn get(
     State(state): State<ApiState>,
+    sight: Sight,
     Path(id): Path<String>,
     Params(NoParams {}): Params<NoParams>,
 ) -> Result<Json<HandoverInfo>, ApiError> {
-    let id = uuid_of(&id)?;
-    let handover = state.broker.store.handover(id).await?.ok_or(HandoverError::NotFound(id))?;
+    let handover = find(&state, &sight, &id).await?;
     Ok(Json(info(&state, &handover).await?))
 }
 
@@ -316,13 +334,13 @@ pub struct NameParams {
         (status = 503, description = "The store does not answer.", body = Problem, content_type = "application/problem+json")))]
 pub async fn names(
     State(state): State<ApiState>,
+    sight: Sight,
     asker: Asker,
     onward: Onward,
     Path(id): Path<String>,
     Params(params): Params<NameParams>,
 ) -> Result<Json<Page<HandedNameInfo>>, ApiError> {
-    let id = uuid_of(&id)?;
-    let handover = state.broker.store.handover(id).await?.ok_or(HandoverError::NotFound(id))?;
+    let handover = find(&state, &sight, &id).await?;
     let after = params.cursor.map(|cursor| cursor.0);
     let found = state.broker.handed_names(handover, after, params.limit.get() + 1).await;
     let of_zone = |(account, zone): (AccountId, crate::broker::worker::HandedNames)| {
@@ -360,15 +378,19 @@ pub async fn names(
     params(("id" = String, Path, description = "The hand-over's id.")), responses(
         (status = 200, description = "The hand-over.", body = HandoverInfo),
         (status = 400, description = "That is no id.", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The token is for other zones.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such hand-over.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "It has begun, or an account has not said yet which names are ready.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The store does not answer.", body = Problem, content_type = "application/problem+json")))]
 pub async fn switch(
     State(state): State<ApiState>,
+    granted: axum::Extension<Granted>,
     Path(id): Path<String>,
     Params(NoParams {}): Params<NoParams>,
 ) -> Result<Json<HandoverInfo>, ApiError> {
-    let handover = state.broker.switch_handover(uuid_of(&id)?).await?;
+    let staged = find(&state, &Sight::by(&granted), &id).await?;
+    granted.may_change_all_of(&staged.names)?;
+    let handover = state.broker.switch_handover(staged.id).await?;
     Ok(Json(info(&state, &handover).await?))
 }
 
@@ -379,6 +401,7 @@ pub async fn switch(
     params(("id" = String, Path, description = "The hand-over's id.")), request_body = HandoverWord, responses(
         (status = 200, description = "The hand-over.", body = HandoverInfo),
         (status = 400, description = "That is no id, or the body is wrong.", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The token is for other zones.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such hand-over.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "It is over, or is aborted already.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The store does not answer.", body = Problem, content_type = "application/problem+json")))]
@@ -389,7 +412,9 @@ pub async fn abort(
     Params(NoParams {}): Params<NoParams>,
     JsonBody(body): JsonBody<HandoverWord>,
 ) -> Result<Json<HandoverInfo>, ApiError> {
+    let known = find(&state, &Sight::by(&granted), &id).await?;
+    granted.may_change_all_of(&known.names)?;
     let by = granted.person().actor;
-    let handover = state.broker.abort_handover(uuid_of(&id)?, by, body.reason).await?;
+    let handover = state.broker.abort_handover(known.id, by, body.reason).await?;
     Ok(Json(info(&state, &handover).await?))
 }

@@ -17,6 +17,7 @@ use super::problem::{ApiError, Problem};
 use super::request::{JsonBody, NoParams, Params, identifier};
 use super::requests::RequestInfo;
 use super::role::Granted;
+use super::sight::Sight;
 use super::values::Time;
 use crate::broker::rules::releases::{DecidedHold, Word, WordVerdict};
 use crate::broker::worker::HoldReport;
@@ -264,6 +265,7 @@ async fn pending_request(
 pub async fn list(
     State(state): State<ApiState>,
     granted: axum::Extension<Granted>,
+    sight: Sight,
     asker: Asker,
     onward: Onward,
     Params(params): Params<ListParams>,
@@ -271,7 +273,8 @@ pub async fn list(
     let governance = state.broker.rules.borrow().governance.clone();
     let mut holds = vec![];
     for report in state.broker.holds().await {
-        let is_meant = params.zone.as_ref().is_none_or(|zone| *zone == report.zone)
+        let is_meant = sight.of_account(&state, &report.account)
+            && params.zone.as_ref().is_none_or(|zone| *zone == report.zone)
             && params.account.as_ref().is_none_or(|account| *account == report.account);
         if is_meant {
             let request = pending_request(&state, report.hold.digest).await?;
@@ -289,6 +292,11 @@ pub async fn list(
     Ok(Json(state.peers.merge(own, &peers, &onward, params.limit, position).await))
 }
 
+/// Whether the caller sees what is held.
+fn sees(state: &ApiState, granted: &Granted, report: &HoldReport) -> bool {
+    Sight::by(granted).of_account(state, &report.account)
+}
+
 async fn find(
     state: &ApiState,
     granted: &Granted,
@@ -298,7 +306,8 @@ async fn find(
 ) -> Result<HoldDetails, ApiError> {
     let governance = state.broker.rules.borrow().governance.clone();
     let reports = state.broker.holds().await;
-    if let Some(report) = reports.iter().find(|report| report.hold.digest == digest) {
+    let is_it = |report: &&HoldReport| report.hold.digest == digest && sees(state, granted, report);
+    if let Some(report) = reports.iter().find(is_it) {
         let request = pending_request(state, digest).await?;
         return Ok(details(report, &governance, granted, request));
     }
@@ -351,6 +360,10 @@ pub async fn units(
     Params(params): Params<UnitParams>,
 ) -> Result<Json<Page<HeldUnitInfo>>, ApiError> {
     let digest: UnitDigest = identifier(&digest)?;
+    if !Sight::by(&granted).is_whole() {
+        // It says that there is none that they see.
+        find(&state, &granted, asker, &onward, digest).await?;
+    }
     let after = params.cursor.map(|cursor| cursor.0);
     if let Some((units, next)) = state.broker.hold_units(digest, after, params.limit.get()).await {
         let unit =
@@ -387,6 +400,7 @@ async fn decide(
     let governance = state.broker.rules.borrow().governance.clone();
     let apex = &found.hold.zone_name;
     let deciders = Deciders::of(governance.rules(), apex, &found.all_names, &person);
+    let deciders = granted.may_decide(governance.rules(), apex, deciders)?;
     let units: Vec<UnitDigest> =
         found.unit_digests.iter().filter_map(|unit| UnitDigest::parse(unit)).collect();
     let hold = DecidedHold {

@@ -80,8 +80,9 @@ async fn errors_as_problems(request: Request, next: Next) -> Response {
     let status = response.status();
     let is_problem =
         response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == MEDIA_TYPE);
-    let speaks_for_itself =
-        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    let speaks_for_itself = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| {
+        kind == "application/json" || kind.as_bytes().starts_with(b"text/html")
+    });
     if is_problem || speaks_for_itself || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }

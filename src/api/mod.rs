@@ -20,12 +20,15 @@ pub mod batches;
 pub mod caller;
 pub mod changes;
 pub mod clusters;
+mod cookie;
 pub mod endpoints;
 pub mod front;
 pub mod handovers;
 pub mod health;
 pub mod holds;
+mod known;
 mod layers;
+pub mod me;
 pub mod names;
 pub mod notifications;
 
@@ -33,10 +36,16 @@ pub mod page;
 pub mod peers;
 pub mod problem;
 pub mod records;
+mod refusal;
 pub mod request;
 pub mod requests;
 pub mod role;
 pub mod rules;
+pub mod secret;
+pub mod sight;
+pub mod sign_in;
+mod sign_in_page;
+pub mod tokens;
 pub mod values;
 pub mod voucher;
 pub mod zones;
@@ -46,7 +55,9 @@ use std::sync::Arc;
 use axum::{Json, Router, routing};
 use prometheus_client::registry::Registry;
 use utoipa::OpenApi as _;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -60,6 +71,8 @@ pub struct ApiState {
     pub broker: BrokerHandle,
     /// The other replicas.
     pub peers: peers::Peers,
+    /// Who may ask, and how people sign in.
+    pub authority: Authority,
     /// The figures of the whole process.
     pub registry: Arc<Registry>,
 }
@@ -87,6 +100,7 @@ pub struct ApiState {
         (name = "handovers", description = "Names that pass from one cluster to another"),
         (name = "changes", description = "The journal: each change with its time, its cause and the answer of AWS"),
         (name = "audit", description = "Who decided what, when, from where and why"),
+        (name = "people", description = "Who asks, and how people and programs prove who they are"),
         (name = "operation", description = "Health and metrics")
     )
 )]
@@ -99,8 +113,15 @@ impl utoipa::Modify for Tokens {
     fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
         let scheme =
             SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
-        openapi.components.get_or_insert_default().add_security_scheme("bearer", scheme);
-        openapi.security = Some(vec![SecurityRequirement::new("bearer", Vec::<String>::new())]);
+        let cookie = ApiKey::Cookie(ApiKeyValue::with_description(
+            "__Host-zonefold-session",
+            "The session of a browser. What changes something has the header x-zonefold-request too.",
+        ));
+        let components = openapi.components.get_or_insert_default();
+        components.add_security_scheme("bearer", scheme);
+        components.add_security_scheme("session", SecurityScheme::ApiKey(cookie));
+        let needs = |name: &str| SecurityRequirement::new(name, Vec::<String>::new());
+        openapi.security = Some(vec![needs("bearer"), needs("session")]);
     }
 }
 
@@ -133,6 +154,14 @@ fn described() -> OpenApiRouter<ApiState> {
         .routes(routes!(holds::deny))
         .routes(routes!(requests::list))
         .routes(routes!(requests::get))
+        .routes(routes!(me::get))
+        .routes(routes!(me::version))
+        .routes(routes!(tokens::list, tokens::post))
+        .routes(routes!(tokens::delete))
+        .routes(routes!(sign_in::begin))
+        .routes(routes!(sign_in::callback))
+        .routes(routes!(sign_in::exchange))
+        .routes(routes!(sign_in::end))
         .routes(routes!(handovers::list, handovers::stage))
         .routes(routes!(handovers::get))
         .routes(routes!(handovers::names))
@@ -163,6 +192,8 @@ pub fn router(
     if let Some(vouching) = &vouching {
         authority.trust(vouching.clone());
     }
+    authority.know(broker.clone());
     let peers = peers::Peers::new(broker.clone(), tls, vouching);
-    layers::around(routes.with_state(ApiState { peers, broker, registry }), authority)
+    let state = ApiState { peers, broker, authority: authority.clone(), registry };
+    layers::around(routes.with_state(state), authority)
 }

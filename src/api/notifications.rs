@@ -11,6 +11,7 @@ use super::page::{Cursor, Limit, Page};
 use super::problem::{ApiError, Problem};
 use super::request::{NoParams, Params};
 use super::role::Granted;
+use super::sight::Sight;
 use super::values::Time;
 use crate::core::audit::{AuditEntry, AuditKind, AuditScope};
 use crate::core::ids::RuleName;
@@ -107,8 +108,10 @@ pub struct ListParams {
     (status = 503, description = "The store does not answer.", body = Problem, content_type = "application/problem+json")))]
 pub async fn list(
     State(state): State<ApiState>,
+    sight: Sight,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Page<NotificationInfo>>, ApiError> {
+    sight.whole()?;
     let filter = NoticeFilter {
         state: params.state.map(|StateParam(state)| state),
         subscription: params.subscription,

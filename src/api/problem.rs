@@ -78,6 +78,9 @@ pub enum ApiError {
         "no replica manages the account {0} at this moment: one will within seconds, try again"
     )]
     NotWorked(AccountId),
+    /// No secret can be made.
+    #[error("the system gives no random numbers: see to its sources")]
+    NoRandomness,
     /// The broker ends and takes no orders.
     #[error("the broker stops: try again at another replica, or when it is back")]
     Stopping,
@@ -100,7 +103,9 @@ impl ApiError {
             | Self::MissingPart(_)
             | Self::NotWorked(_)
             | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Store(_) | Self::Metrics(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Store(_) | Self::Metrics(_) | Self::NoRandomness => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
         }
     }
 
@@ -121,7 +126,7 @@ impl ApiError {
             Self::Decided(_) => "decided",
             Self::NotWorked(_) => "account-not-worked",
             Self::Stopping => "stopping",
-            Self::Metrics(_) => "internal",
+            Self::Metrics(_) | Self::NoRandomness => "internal",
         }
     }
 }

@@ -10,6 +10,7 @@ use super::page::{Cursor, Limit, MissingPart, Page};
 use super::peers::{Asker, Onward};
 use super::problem::{ApiError, Problem};
 use super::request::{Params, identifier};
+use super::sight::Sight;
 use super::values::{RecordSet, Time, drift_or_null, record_types};
 use super::zones;
 use crate::core::dns::name::DnsName;
@@ -109,12 +110,16 @@ pub struct ListParams {
         (status = 503, description = "The replica that works it does not answer.", body = Problem, content_type = "application/problem+json")))]
 pub async fn list(
     State(state): State<ApiState>,
+    sight: Sight,
     asker: Asker,
     onward: Onward,
     Path(id): Path<String>,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Page<Record>>, ApiError> {
     let id: ZoneId = identifier(&id)?;
+    if !sight.of_zone(&state, &id) {
+        return Err(zones::unknown(&id));
+    }
     let after = params.cursor.map(|cursor| cursor.0);
     if let Some(Time(at)) = params.at {
         return Ok(Json(page_at(&state, &id, at, after, params.limit).await?));

@@ -10,6 +10,7 @@ use super::ApiState;
 use super::page::{Cursor, Limit, Page};
 use super::problem::{ApiError, Problem};
 use super::request::{NoParams, Params};
+use super::sight::Sight;
 use super::values::Time;
 use crate::core::ids::BatchId;
 use crate::core::release::request::{ReleaseRequest, RequestState, Vote, WantedRelease};
@@ -130,6 +131,7 @@ pub struct ListParams {
     (status = 503, description = "The store does not answer.", body = Problem, content_type = "application/problem+json")))]
 pub async fn list(
     State(state): State<ApiState>,
+    sight: Sight,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Page<RequestInfo>>, ApiError> {
     let filter = RequestFilter {
@@ -140,8 +142,22 @@ pub async fn list(
     };
     let requests = state.broker.store.requests(&filter).await?;
     let page = Page::of_overfull(requests, params.limit, |request| (request.at.0, request.id));
-    let items = page.items.iter().map(RequestInfo::from).collect();
+    let seen = page.items.iter().filter(|request| sees(&state, &sight, request));
+    let items = seen.map(RequestInfo::from).collect();
     Ok(Json(Page::of_all(items, page.next)))
+}
+
+/// Whether a request is about something that is seen.
+fn sees(state: &ApiState, sight: &Sight, request: &ReleaseRequest) -> bool {
+    match &request.wanted {
+        WantedRelease::Release { zone, .. } | WantedRelease::Transfer { zone, .. } => {
+            sight.of_apex(state, zone)
+        }
+        WantedRelease::Handover { from, to, .. } => {
+            sight.of_cluster(state, from) || sight.of_cluster(state, to)
+        }
+        WantedRelease::Grant(_) | WantedRelease::BreakFreeze(_) => sight.is_whole(),
+    }
 }
 
 /// One request.
@@ -153,6 +169,7 @@ pub async fn list(
         (status = 503, description = "The store does not answer.", body = Problem, content_type = "application/problem+json")))]
 pub async fn get(
     State(state): State<ApiState>,
+    sight: Sight,
     Path(id): Path<String>,
     Params(NoParams {}): Params<NoParams>,
 ) -> Result<Json<RequestDetails>, ApiError> {
@@ -160,6 +177,7 @@ pub async fn get(
         .parse()
         .map_err(|_| ApiError::BadPath(format!("{id:?} is no id of a request: it is a UUID")))?;
     let request = state.broker.store.request(uuid).await?;
+    let request = request.filter(|request| sees(&state, &sight, request));
     let request = request.as_ref().map(RequestInfo::from).ok_or(ApiError::NotFound {
         kind: "request",
         id,

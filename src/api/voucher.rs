@@ -11,6 +11,7 @@ use http::{HeaderName, HeaderValue, Method};
 use ring::hmac;
 
 use super::role::{Granted, Role};
+use crate::core::governance::actor::ProvedBy;
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::{Clock, ReplicaId};
 
@@ -18,8 +19,10 @@ use crate::ports::{Clock, ReplicaId};
 pub(super) const VOUCHER: HeaderName = HeaderName::from_static("x-zonefold-voucher");
 /// Clocks of replicas may differ by ten seconds, and an answer takes three at most.
 const GOOD_FOR: Duration = Duration::from_secs(60);
-/// The first part of a voucher. Another form gets another one.
-const FORM: &str = "1";
+/// The first part of a voucher with a role and a name: holders of tokens of the configuration.
+const FIRST: &str = "1";
+/// The first part of one with all that is known of a caller.
+const SECOND: &str = "2";
 
 /// Signs and checks vouchers.
 #[derive(Clone)]
@@ -43,12 +46,11 @@ impl Vouching {
         path: &str,
         granted: &Granted,
     ) -> Option<HeaderValue> {
-        let head = format!(
-            "{FORM}.{}.{}.{}",
-            self.clock.now().0,
-            granted.role,
-            to_hex(granted.name.as_bytes())
-        );
+        let at_ms = self.clock.now().0;
+        let head = match in_first_form(granted) {
+            true => format!("{FIRST}.{at_ms}.{}.{}", granted.role, to_hex(granted.name.as_bytes())),
+            false => format!("{SECOND}.{at_ms}.{}", to_hex(&serde_json::to_vec(granted).ok()?)),
+        };
         let tag = hmac::sign(&self.key, signed(to, &head, method, path).as_bytes());
         let mut value: HeaderValue = format!("{head}.{}", to_hex(tag.as_ref())).parse().ok()?;
         value.set_sensitive(true);
@@ -66,16 +68,28 @@ impl Vouching {
         let text = signed(self.me, head, method, path);
         hmac::verify(&self.key, text.as_bytes(), &from_hex(tag)?).ok()?;
         let parts: Vec<&str> = head.split('.').collect();
-        let [FORM, at_ms, role, name] = parts[..] else { return None };
+        let (at_ms, granted) = match parts[..] {
+            [FIRST, at_ms, role, name] => {
+                let role = Role::ALL.into_iter().find(|known| known.as_str() == role)?;
+                let name = String::from_utf8(from_hex(name)?).ok()?;
+                let granted = match name.as_str() {
+                    "" => Granted::anonymous(role, None),
+                    name => Granted::configured(name, role, None),
+                };
+                (at_ms, granted)
+            }
+            [SECOND, at_ms, granted] => (at_ms, serde_json::from_slice(&from_hex(granted)?).ok()?),
+            _ => return None,
+        };
         let age: Millis = self.clock.now() - Timestamp(at_ms.parse().ok()?);
-        if u128::from(age.0.unsigned_abs()) > GOOD_FOR.as_millis() {
-            return None;
-        }
-        let role = [Role::Viewer, Role::Operator, Role::Admin]
-            .into_iter()
-            .find(|known| known.to_string() == role)?;
-        Some(Granted { name: String::from_utf8(from_hex(name)?).ok()?, role })
+        (u128::from(age.0.unsigned_abs()) <= GOOD_FOR.as_millis()).then_some(granted)
     }
+}
+
+/// Whether a caller can be told in the form that older releases read: by name and role alone.
+fn in_first_form(granted: &Granted) -> bool {
+    let is_plain = matches!(granted.acted.proved_by, ProvedBy::Nothing | ProvedBy::Configuration);
+    is_plain && granted.environments.is_none() && granted.scope.is_none()
 }
 
 /// The text that is signed. No part of it holds a line feed.
@@ -101,6 +115,9 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::core::governance::actor::Actor;
+    use crate::core::ids::EnvironmentId;
+    use crate::core::people::credential::TokenScope;
 
     struct Hand(AtomicI64);
 
@@ -123,7 +140,7 @@ mod tests {
             Vouching::new(key, replica(me), Arc::clone(&clock) as Arc<dyn Clock>)
         };
         let (first, second) = (of(&[7; 32], 1), of(&[7; 32], 2));
-        let granted = Granted { name: "on call, ä".to_owned(), role: Role::Operator };
+        let granted = Granted::configured("on call, ä", Role::Operator, None);
         let voucher = first.sign(replica(2), &Method::GET, PATH, &granted).unwrap();
         let check = |by: &Vouching, method, path| by.check(&method, path, &voucher);
         assert_eq!(check(&second, Method::GET, PATH), Some(granted.clone()));
@@ -152,5 +169,23 @@ mod tests {
             clock.0.store(now_ms, Ordering::Relaxed);
             assert_eq!(check(&second, Method::GET, PATH).is_some(), expected, "{now_ms}");
         }
+    }
+
+    #[test]
+    fn whatever_is_known_of_a_person_goes_along() {
+        let clock = Arc::new(Hand(AtomicI64::new(1_000_000)));
+        let of = |me| Vouching::new(&[7; 32], replica(me), Arc::clone(&clock) as Arc<dyn Clock>);
+        let mut granted = Granted::configured("ann@example.com", Role::Viewer, None);
+        granted.acted.actor = Actor::User("ann@example.com".to_owned());
+        granted.acted.proved_by = ProvedBy::Session(Uuid::from_u128(5));
+        granted.acted.from = Some([192, 0, 2, 1].into());
+        granted.groups = ["pay".to_owned()].into();
+        granted.environments = Some([EnvironmentId::parse("dev").unwrap()].into());
+        granted.scope = Some(TokenScope::default());
+        let voucher = of(1).sign(replica(2), &Method::GET, PATH, &granted).unwrap();
+        assert_eq!(of(2).check(&Method::GET, PATH, &voucher), Some(granted));
+        let nobody = Granted::anonymous(Role::Viewer, None);
+        let voucher = of(1).sign(replica(2), &Method::GET, PATH, &nobody).unwrap();
+        assert_eq!(of(2).check(&Method::GET, PATH, &voucher), Some(nobody));
     }
 }

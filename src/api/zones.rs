@@ -13,6 +13,7 @@ use super::page::{Cursor, Limit, Page};
 use super::peers::{Asker, Onward, Worked};
 use super::problem::{ApiError, Problem};
 use super::request::{NoParams, Params, identifier};
+use super::sight::Sight;
 use super::values::{
     Time, ZoneReference, adopt_policies, drift_policies, visibilities, zone_policies,
 };
@@ -132,11 +133,12 @@ pub struct ListParams {
     (status = 400, description = "A parameter is wrong.", body = Problem, content_type = "application/problem+json")))]
 pub async fn list(
     State(state): State<ApiState>,
+    sight: Sight,
     asker: Asker,
     onward: Onward,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Page<Zone>>, ApiError> {
-    let own = page(&state.broker.accounts(), &params);
+    let own = page(&state.broker.accounts(), &sight, &params);
     if asker == Asker::Replica {
         return Ok(Json(own));
     }
@@ -150,9 +152,10 @@ pub async fn list(
     ))
 }
 
-fn page(accounts: &[Arc<AccountView>], params: &ListParams) -> Page<Zone> {
+fn page(accounts: &[Arc<AccountView>], sight: &Sight, params: &ListParams) -> Page<Zone> {
     let wanted = |zone: &&ZoneView| {
-        params.environment.as_ref().is_none_or(|environment| *environment == zone.environment)
+        sight.of(&zone.environment)
+            && params.environment.as_ref().is_none_or(|wanted| *wanted == zone.environment)
             && params.account.as_ref().is_none_or(|account| *account == zone.account)
     };
     let mut views: Vec<&ZoneView> =
@@ -173,12 +176,16 @@ fn page(accounts: &[Arc<AccountView>], params: &ListParams) -> Page<Zone> {
         (status = 503, description = "The replica that works it does not answer.", body = Problem, content_type = "application/problem+json")))]
 pub async fn get(
     State(state): State<ApiState>,
+    sight: Sight,
     asker: Asker,
     onward: Onward,
     Path(id): Path<String>,
     Params(NoParams {}): Params<NoParams>,
 ) -> Result<Json<Zone>, ApiError> {
     let id: ZoneId = identifier(&id)?;
+    if !sight.of_zone(&state, &id) {
+        return Err(unknown(&id));
+    }
     let accounts = state.broker.accounts();
     let found = accounts.iter().flat_map(|account| &account.zones).find(|view| view.zone == id);
     match found {

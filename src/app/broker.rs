@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::identities::SignInSetting;
 use super::notices::NoticeSettings;
 use super::servers::{ConnectionLimits, Ports, Servers};
 use super::{audit, identities, retention, signal};
@@ -67,6 +68,8 @@ pub struct Listening<'a> {
     peer_tls: Option<Arc<dyn PeerTls>>,
     callers: Arc<KnownCallers>,
     authority: Authority,
+    sign_in: SignInSetting,
+    time_of_day: Arc<dyn Clock>,
     admission: Admission,
     started: watch::Sender<Option<FederationService>>,
     servers: Servers,
@@ -84,6 +87,8 @@ pub struct BoundBroker {
     authority: Authority,
     retention: retention::Kept,
     notices: Arc<NoticeSettings>,
+    sign_in: Mutex<SignInSetting>,
+    time_of_day: Arc<dyn Clock>,
     servers: Servers,
 }
 
@@ -185,8 +190,11 @@ pub fn listen(config: &Config, mut options: BrokerOptions) -> anyhow::Result<Lis
     let callers = Arc::new(KnownCallers::new(identities::of(config)?, Arc::clone(&time_of_day)));
     let metrics = BrokerMetrics::register(&mut registry);
     let notice_metrics = NoticeMetrics::register(&mut registry);
-    let admission =
-        Admission::new(Arc::clone(&callers) as Arc<dyn Callers>, time_of_day, metrics.clone());
+    let admission = Admission::new(
+        Arc::clone(&callers) as Arc<dyn Callers>,
+        Arc::clone(&time_of_day),
+        metrics.clone(),
+    );
     let (started, started_seen) = watch::channel(None);
     let progress = Arc::new(StartProgress::default());
     let rules = identities::api_rules(config, http);
@@ -196,6 +204,8 @@ pub fn listen(config: &Config, mut options: BrokerOptions) -> anyhow::Result<Lis
         );
     }
     let authority = Authority::new(rules);
+    let mut sign_in = SignInSetting::default();
+    sign_in.apply(config, &authority, &time_of_day)?;
     let front = Front::new(Arc::clone(&progress), Arc::new(registry), authority.clone());
     let service = StartingService::new(admission.clone(), started_seen, Arc::clone(&progress));
     let servers = Servers::start(
@@ -219,6 +229,8 @@ pub fn listen(config: &Config, mut options: BrokerOptions) -> anyhow::Result<Lis
         peer_tls,
         callers,
         authority,
+        sign_in,
+        time_of_day,
         admission,
         started,
         servers,
@@ -270,6 +282,8 @@ impl Listening<'_> {
                 audit: self.config.audit.retention(),
             },
             notices,
+            sign_in: Mutex::new(self.sign_in),
+            time_of_day: self.time_of_day,
             servers: self.servers,
         })
     }
@@ -385,7 +399,11 @@ impl BoundBroker {
 
     /// Applies later configurations.
     pub fn reloader(&self, config: Arc<Config>) -> Reloader {
+        let sign_in =
+            std::mem::take(&mut *self.sign_in.lock().unwrap_or_else(PoisonError::into_inner));
         Reloader {
+            sign_in: Mutex::new(sign_in),
+            time_of_day: Arc::clone(&self.time_of_day),
             handle: self.broker.handle(),
             providers: Arc::clone(&self.providers),
             callers: Arc::clone(&self.callers),
@@ -442,6 +460,8 @@ pub struct Reloader {
     providers: Arc<AwsProviders>,
     callers: Arc<KnownCallers>,
     authority: Authority,
+    sign_in: Mutex<SignInSetting>,
+    time_of_day: Arc<dyn Clock>,
     http: SocketAddr,
     notices: Arc<NoticeSettings>,
     first: Arc<Config>,
@@ -461,6 +481,13 @@ impl Reloader {
         }
         self.authority.set(identities::api_rules(config, self.http));
         self.notices.set(config);
+        let signs_in = {
+            let mut sign_in = self.sign_in.lock().unwrap_or_else(PoisonError::into_inner);
+            sign_in.apply(config, &self.authority, &self.time_of_day)
+        };
+        if let Err(error) = signs_in {
+            warn!(%error, "people sign in as before");
+        }
         self.providers
             .set_accounts(config.accounts.iter().map(|account| account.access()).collect());
         let rules = config.governance.shared();
@@ -507,7 +534,12 @@ mod tests {
             assert_eq!(needs_restart(&config(""), &config(more)), [section]);
             assert!(paragraph.contains(&format!("`{section}`")), "{section} is not on the page");
         }
-        for more in ["accounts: []", "clusters: []", "api: { anonymous: viewer }"] {
+        for more in [
+            "accounts: []",
+            "clusters: []",
+            "api: { anonymous: viewer }",
+            "public_url: http://localhost:7080",
+        ] {
             assert_eq!(needs_restart(&config(""), &config(more)), [""; 0], "{more}");
         }
     }

@@ -64,7 +64,12 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Failover(args) => crate::cli::sharing::failover(args).await,
             Command::Handover(command) => crate::cli::handover::run(command).await,
             Command::Cluster(ClusterCommand::Forget(args)) => forget::run(args).await,
-            Command::Token(args) => crate::cli::token::run(&args),
+            Command::Login(args) => crate::cli::login::login(args).await,
+            Command::Logout(args) => crate::cli::login::logout(args).await,
+            Command::Token(args) => match &args.command {
+                Some(command) => crate::cli::tokens::run(command).await,
+                None => crate::cli::token::run(&args),
+            },
             Command::Bench { .. } => Ok(crate::cli::refer_to_bench()),
         }
     })

@@ -1,5 +1,5 @@
 //! Keeps the journal and the audit at their length: once an hour, what is older than the configuration says leaves them. Of several replicas
-//! each looks after the journals of the accounts that it manages.
+//! each looks after the journals of the accounts that it manages. Sessions and tokens that ended long ago are forgotten with it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,9 +8,11 @@ use tracing::{info, warn};
 
 use crate::broker::worker::registry::Workers;
 use crate::core::ids::AccountId;
-use crate::core::time::Timestamp;
+use crate::core::time::{Millis, Timestamp};
 use crate::ports::{Clock, Store};
 
+/// For how long sessions and tokens are listed after their end, as a step back in time.
+const CREDENTIALS_KEPT: Millis = Millis::from_secs(-30 * 24 * 3_600);
 /// How often it is looked.
 const EVERY: Duration = Duration::from_secs(60 * 60);
 /// Entries that leave in one transaction: some milliseconds for waiting writers.
@@ -27,7 +29,8 @@ pub struct Kept {
     pub audit: Option<Duration>,
 }
 
-/// Prunes the journals of the accounts that are managed here, and the audit, for ever; without a retention it only waits.
+/// Prunes the journals of the accounts that are managed here, the audit, and ended sessions and tokens, for ever; without a retention
+/// journals and the audit stay.
 pub async fn run(store: Arc<dyn Store>, clock: Arc<dyn Clock>, workers: Arc<Workers>, kept: Kept) {
     let millis = |keep: Duration| i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
     loop {
@@ -38,6 +41,9 @@ pub async fn run(store: Arc<dyn Store>, clock: Arc<dyn Clock>, workers: Arc<Work
         }
         if let Some(keep) = kept.audit.map(millis) {
             prune_audit(&*store, &*clock, keep).await;
+        }
+        if let Err(error) = store.prune_credentials(clock.now() + CREDENTIALS_KEPT).await {
+            warn!(%error, "sessions and tokens that ended long ago stay; it is tried again in an hour");
         }
         tokio::time::sleep(EVERY).await;
     }

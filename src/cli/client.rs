@@ -222,6 +222,14 @@ impl Client {
         Ok(body.into())
     }
 
+    /// Has something removed; `path` as for [`Client::get`].
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.call(Method::DELETE, path, Bytes::new(), None).await
+    }
+
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::output::ReadArgs;
 use super::rules::DocumentFormat;
-use super::{audit, holds, notifications, rules};
+use super::{audit, holds, notifications, rules, tokens};
 use crate::api::rules::KindParam;
 use crate::core::ids::RuleName;
 
@@ -27,6 +27,8 @@ pub enum Readable {
     Audit,
     /// What subscribers are told.
     Notifications,
+    /// Sessions and tokens.
+    Tokens,
 }
 
 impl FromStr for Readable {
@@ -38,8 +40,9 @@ impl FromStr for Readable {
             "request" | "requests" => Ok(Self::Requests),
             "audit" => Ok(Self::Audit),
             "notification" | "notifications" => Ok(Self::Notifications),
+            "token" | "tokens" => Ok(Self::Tokens),
             _ => text.parse().map(Self::Rules).map_err(|error: String| {
-                format!("{error}; or holds, requests, audit, or notifications")
+                format!("{error}; or holds, requests, audit, notifications, or tokens")
             }),
         }
     }
@@ -48,7 +51,7 @@ impl FromStr for Readable {
 /// Arguments of `zonefold get`.
 #[derive(Clone, Debug, Args)]
 pub struct GetArgs {
-    /// What to show: a kind of rules, such as grants, or holds, requests, audit, or notifications; all rules if it is left out
+    /// What to show: a kind of rules, such as grants, or holds, requests, audit, notifications, or tokens; all rules if it is left out
     #[arg(env = "ZONEFOLD_KIND", value_name = "KIND")]
     pub kind: Option<Readable>,
     /// The name of one rule
@@ -88,6 +91,7 @@ pub async fn run(args: GetArgs) -> anyhow::Result<ExitCode> {
                 Readable::Notifications => {
                     notifications::list(&args.read, args.state.as_deref()).await
                 }
+                Readable::Tokens => tokens::list(&args.read).await,
                 _ => holds::list(&args.read).await,
             };
         }

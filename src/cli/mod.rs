@@ -4,9 +4,11 @@ pub mod audit;
 pub mod batch;
 pub mod client;
 pub mod cluster;
+pub mod credentials;
 pub mod get;
 pub mod handover;
 pub mod holds;
+pub mod login;
 pub mod notifications;
 pub mod output;
 pub mod release;
@@ -16,6 +18,7 @@ pub mod sharing;
 pub mod status;
 pub mod store;
 pub mod token;
+pub mod tokens;
 pub mod why;
 
 use std::ffi::OsString;
@@ -25,7 +28,7 @@ use std::process::ExitCode;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
-use crate::config::{ConfigOverrides, Log, LogFormat};
+use crate::config::{ConfigOverrides, Log, LogFormat, Secret};
 
 /// The coordinator between many Kubernetes clusters and many Route 53 accounts.
 #[derive(Debug, Parser)]
@@ -114,9 +117,20 @@ pub enum Command {
     /// What is done about a cluster without its agent
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
-    /// Make a token for the REST API or for a cluster's agent, and the entry of the broker's configuration that knows it
+    /// Sign in at a broker, by a browser or with a token, for the commands that ask it
     #[command(
-        after_help = "Example:\n  zonefold token --role viewer --name dashboard --out ./api-token"
+        after_help = "Examples:\n  zonefold login --broker https://zonefold.example.com\n  zonefold login --with-token < ./token"
+    )]
+    Login(login::LoginArgs),
+    /// End the session at a broker, and forget it here
+    #[command(after_help = "Example:\n  zonefold logout --broker https://zonefold.example.com")]
+    Logout(login::LogoutArgs),
+    /// Make a token for the REST API or for a cluster's agent, and the entry of the broker's configuration that knows it; or make one
+    /// that the broker keeps, or take it back
+    #[command(
+        after_help = "Examples:\n  zonefold token --role viewer --name dashboard --out ./api-token\n  zonefold token create \"my laptop\"",
+        args_conflicts_with_subcommands = true,
+        subcommand_negates_reqs = true
     )]
     Token(token::TokenArgs),
     /// Run the emulator of Route 53 and STS
@@ -212,6 +226,14 @@ pub struct BrokerArgs {
     /// Overrides `agents.token_file`
     #[arg(long, env = "ZONEFOLD_AGENTS_TOKEN_FILE", value_name = "FILE")]
     pub agents_token_file: Option<PathBuf>,
+    /// The secret of the client at the identity provider, in place of `oidc.client_secret_file`; better in a file
+    #[arg(
+        long,
+        env = "ZONEFOLD_OIDC_CLIENT_SECRET",
+        value_name = "SECRET",
+        hide_env_values = true
+    )]
+    pub oidc_client_secret: Option<Secret>,
     /// Overrides `log.format`
     #[arg(long, env = "ZONEFOLD_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -229,6 +251,7 @@ impl BrokerArgs {
             listen_http: self.listen_http,
             listen_advertise: self.listen_advertise.clone(),
             agents_token_file: self.agents_token_file.clone(),
+            oidc_client_secret: self.oidc_client_secret.clone(),
             log_format: self.log_format,
             log_filter: self.log_filter.clone(),
         }

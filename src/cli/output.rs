@@ -10,6 +10,8 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::client::{BrokerUrl, Client, DEFAULT_BROKER};
+use super::credentials::{self, KeptCredentials};
+use crate::config::Secret;
 use crate::core::printable::{printable, printable_lines};
 
 /// Moves the cursor home and clears the screen (ECMA-48 CUP, ED).
@@ -34,6 +36,9 @@ pub struct ReadArgs {
     /// A file that holds a token of the broker's API, where it asks for one
     #[arg(long, env = "ZONEFOLD_API_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// Where zonefold login keeps what it got; by default in the home folder
+    #[arg(long, env = "ZONEFOLD_CREDENTIALS_FILE", value_name = "FILE")]
+    pub credentials_file: Option<PathBuf>,
     /// The certificate authority of the broker (PEM), for https; by default those that the system trusts
     #[arg(long, env = "ZONEFOLD_API_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
@@ -45,19 +50,45 @@ pub struct ReadArgs {
     pub width: u16,
 }
 
+fn read(path: &PathBuf) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))
+}
+
 impl ReadArgs {
     /// The broker's API as these arguments reach it.
     ///
     /// # Errors
     /// A file cannot be read, or what it holds cannot be used.
     pub fn client(&self) -> anyhow::Result<Client> {
-        let read = |path: &PathBuf| {
-            std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))
+        let token = match &self.token_file {
+            Some(path) => Some(Secret::new(String::from_utf8(read(path)?)?)),
+            None => self.kept_secret()?,
         };
-        let token =
-            self.token_file.as_ref().map(read).transpose()?.map(String::from_utf8).transpose()?;
-        let ca_pem = self.ca_file.as_ref().map(read).transpose()?;
-        Ok(Client::new(self.broker.clone(), token.as_deref(), ca_pem.as_deref())?)
+        let token = token.as_ref().map(Secret::expose);
+        Ok(Client::new(self.broker.clone(), token, self.read_ca()?.as_deref())?)
+    }
+
+    /// What `zonefold login` kept for the broker.
+    fn kept_secret(&self) -> anyhow::Result<Option<Secret>> {
+        let path = self.credentials_file.clone().or_else(credentials::usual_file);
+        match path {
+            Some(path) => Ok(KeptCredentials::read(&path)?.secret(&self.broker)),
+            None => Ok(None),
+        }
+    }
+
+    /// Where that is kept.
+    ///
+    /// # Errors
+    /// The system does not say where a user's files are.
+    pub fn credentials_path(&self) -> anyhow::Result<PathBuf> {
+        let path = self.credentials_file.clone().or_else(credentials::usual_file);
+        path.context("there is no home folder: say where to keep it with --credentials-file")
+    }
+
+    /// The authority of the broker's certificate.
+    pub(super) fn read_ca(&self) -> anyhow::Result<Option<Vec<u8>>> {
+        self.ca_file.as_ref().map(read).transpose()
     }
 
     /// Writes an answer to standard output, in the form that was asked for.

@@ -2,37 +2,26 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use clap::{Args, ValueEnum};
-use ring::rand::{SecureRandom as _, SystemRandom};
+use clap::Args;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
+pub use super::credentials::write_secret;
 use super::output::OutputFormat;
+use super::tokens::TokenCommand;
+pub use super::tokens::TokenRole;
+use crate::api::secret::new_secret;
 use crate::core::ids::ClusterId;
-
-/// Bytes of randomness in a token.
-const TOKEN_BYTES: usize = 32;
-
-/// What the holder of a token of the REST API may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum TokenRole {
-    /// Read.
-    Viewer,
-    /// Change what the broker does.
-    Operator,
-    /// Everything.
-    Admin,
-}
 
 /// Arguments of `zonefold token`.
 #[derive(Clone, Debug, Args)]
 pub struct TokenArgs {
+    /// What is done with tokens that the broker keeps; `None` to make one for its configuration.
+    #[command(subcommand)]
+    pub command: Option<TokenCommand>,
     /// For the REST API: what its holder may do
     #[arg(
         long,
@@ -70,12 +59,8 @@ impl NewToken {
     /// # Errors
     /// The system gives no randomness.
     pub fn make() -> anyhow::Result<Self> {
-        let mut random = [0; TOKEN_BYTES];
-        SystemRandom::new()
-            .fill(&mut random)
-            .map_err(|_| anyhow::anyhow!("the system gives no randomness"))?;
-        // The prefix lets scanners find one that got somewhere by mistake.
-        let token = format!("zonefold_{}", URL_SAFE_NO_PAD.encode(random));
+        let token =
+            new_secret().ok_or_else(|| anyhow::anyhow!("the system gives no randomness"))?;
         let sha256 = sha256_hex(&token);
         Ok(Self { token, sha256 })
     }
@@ -105,19 +90,6 @@ pub fn run(args: &TokenArgs) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush())?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Writes a secret to a new file that only its owner may read.
-///
-/// # Errors
-/// The file is there already, or cannot be written.
-pub fn write_secret(path: &Path, secret: &str) -> anyhow::Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let written = options.open(path).and_then(|mut file| writeln!(file, "{secret}"));
-    written.with_context(|| format!("{} cannot be written as a new file", path.display()))
 }
 
 fn role_name(role: TokenRole) -> &'static str {
@@ -214,6 +186,8 @@ mod tests {
     fn a_token_is_for_the_api_or_for_a_cluster() {
         for wrong in [
             "token",
+            "token create",
+            "token --role viewer --name x create y",
             "token --role viewer",
             "token --name x",
             "token --cluster a --role viewer --name x",

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{KeyPath, Problems};
 use super::identity::sha256_of;
+use super::people::PeopleRoles;
 
 /// The permissions of a caller; each role includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -54,6 +55,8 @@ pub enum Anonymous {
 #[serde(deny_unknown_fields, default)]
 pub struct Api {
     pub tokens: Vec<ApiToken>,
+    /// Who of those who sign in may do what.
+    pub people: PeopleRoles,
     /// The permissions of callers without a token.
     pub anonymous: Anonymous,
     /// Whether `/metrics` needs no token; without it that is so where `listen.http` is a loopback address.
@@ -62,6 +65,7 @@ pub struct Api {
 
 impl Api {
     pub(super) fn validate(&self, at: &KeyPath, problems: &mut Problems) {
+        self.people.validate(&at.key("people"), problems);
         let tokens = at.key("tokens");
         problems.unique(
             &tokens,

@@ -14,6 +14,7 @@ mod error;
 mod identity;
 mod locate;
 mod notifications;
+mod people;
 mod rules;
 mod secret;
 mod server;
@@ -33,6 +34,7 @@ pub use cluster::{Cluster, Environment};
 pub use error::{ConfigError, Problem, SourceLocation};
 pub use identity::{ClusterIdentity, ServiceAccount};
 pub use notifications::{Audit, Notifications, PrivateAddresses, SecretPlace, SinkSecret};
+pub use people::{ClientAuthentication, NamedPeople, Oidc, OtherPeople, PeopleRoles, ViewerEntry};
 pub use rules::{RuleFiles, RulesOfFiles};
 pub use secret::Secret;
 pub use server::{Agents, Aws, Journal, Listen, Log, LogFormat, PlainText, StoreUrl};
@@ -56,6 +58,8 @@ pub struct Config {
     pub api: Api,
     /// Where browsers reach the broker.
     pub public_url: Option<PublicUrl>,
+    /// How people sign in.
+    pub oidc: Option<Oidc>,
     /// The environments, which join clusters and accounts.
     pub environments: Vec<Environment>,
     /// The AWS accounts that are managed.
@@ -92,6 +96,8 @@ pub struct ConfigOverrides {
     pub listen_advertise: Option<String>,
     /// `ZONEFOLD_AGENTS_TOKEN_FILE`; replaces a token in the file as well.
     pub agents_token_file: Option<std::path::PathBuf>,
+    /// `ZONEFOLD_OIDC_CLIENT_SECRET`; replaces a file as well.
+    pub oidc_client_secret: Option<Secret>,
     /// `ZONEFOLD_LOG_FORMAT`.
     pub log_format: Option<LogFormat>,
     /// `ZONEFOLD_LOG_FILTER`.
@@ -121,6 +127,10 @@ impl ConfigOverrides {
         if let Some(path) = &self.agents_token_file {
             config.agents = Agents { token: None, token_file: Some(path.clone()) };
             replaced.push(("agents", "ZONEFOLD_AGENTS_TOKEN_FILE"));
+        }
+        if let (Some(secret), Some(oidc)) = (&self.oidc_client_secret, &mut config.oidc) {
+            (oidc.client_secret, oidc.client_secret_file) = (Some(secret.clone()), None);
+            replaced.push(("oidc.client_secret_file", "ZONEFOLD_OIDC_CLIENT_SECRET"));
         }
         if let Some(format) = self.log_format {
             config.log.format = format;
@@ -186,6 +196,15 @@ impl Config {
         self.api.validate(&root.key("api"), &mut problems);
         self.notifications.validate(&root.key("notifications"), &mut problems);
         self.audit.validate(&root.key("audit"), &mut problems);
+        if let Some(oidc) = &self.oidc {
+            oidc.validate(&root.key("oidc"), self.public_url.is_some(), &mut problems);
+        }
+        for (index, entry) in self.api.people.viewers.iter().enumerate() {
+            let at = root.key("api").key("people").key("viewers").index(index);
+            for environment in &entry.environments {
+                self.known_environment(environment, &at, &mut problems);
+            }
+        }
         self.aws.validate(&root.key("aws"), &mut problems);
         self.journal.validate(&root.key("journal"), &mut problems);
         self.log.validate(&root.key("log"), &mut problems);

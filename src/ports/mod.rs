@@ -3,6 +3,7 @@
 mod audit;
 mod books;
 mod callers;
+mod credentials;
 mod dns;
 mod handovers;
 mod history;
@@ -11,11 +12,13 @@ mod presence;
 mod replicas;
 mod requests;
 mod rules;
+mod sign_in;
 mod store;
 
 pub use audit::*;
 pub use books::*;
 pub use callers::*;
+pub use credentials::*;
 pub use dns::*;
 pub use handovers::*;
 pub use history::*;
@@ -24,6 +27,7 @@ pub use presence::*;
 pub use replicas::*;
 pub use requests::*;
 pub use rules::*;
+pub use sign_in::*;
 pub use store::*;
 
 use crate::core::time::Timestamp;

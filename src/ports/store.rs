@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::books::Books;
+use super::credentials::Credentials;
 use super::handovers::HandoverStore;
 use super::replicas::{Feed, Leases, ReplicaId, Tenure};
 use super::requests::Requests;
@@ -435,7 +436,9 @@ pub struct CountedRow {
 
 /// The broker's durable state; see the module's page.
 #[async_trait]
-pub trait Store: Leases + Feed + RuleSets + Requests + HandoverStore + Books + Send + Sync {
+pub trait Store:
+    Leases + Feed + RuleSets + Requests + HandoverStore + Credentials + Books + Send + Sync
+{
     /// The same store, whose ingest and zones are announced to the other replicas as this one's news.
     fn of_replica(&self, replica: ReplicaId) -> Arc<dyn Store>;
 

@@ -3,6 +3,6 @@
 mod clocks;
 mod rest;
 mod silent;
-mod site;
+pub mod site;
 mod tls;
 mod tokens;

@@ -15,6 +15,7 @@ mod house;
 mod identity;
 mod kubernetes;
 mod notices;
+mod people;
 mod replicas;
 mod simulation;
 mod store;

@@ -13,6 +13,7 @@ mod model;
 mod network;
 mod notices;
 mod opening;
+mod people;
 mod requests;
 mod restored;
 mod retention;

@@ -32,7 +32,7 @@ impl Claims {
 }
 
 /// A float of any size becomes the nearest integer, so nothing overflows.
-fn ms(secs: f64) -> i64 {
+pub(super) fn ms(secs: f64) -> i64 {
     (secs * 1_000.0) as i64
 }
 
@@ -45,7 +45,15 @@ pub(super) enum Audience {
 }
 
 impl Audience {
-    fn contains(&self, wanted: &str) -> bool {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Several(several) => several.len(),
+        }
+    }
+
+    pub(super) fn contains(&self, wanted: &str) -> bool {
         match self {
             Self::One(one) => one == wanted,
             Self::Several(several) => several.iter().any(|one| one == wanted),

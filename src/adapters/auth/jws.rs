@@ -52,6 +52,8 @@ pub(super) struct Jws<'a> {
     pub algorithm: Algorithm,
     pub key_id: Option<String>,
     pub claims: Claims,
+    /// All claims, as they are written.
+    pub payload: Vec<u8>,
     /// The signed part.
     pub signed: &'a [u8],
     pub signature: Vec<u8>,
@@ -87,12 +89,14 @@ impl<'a> Jws<'a> {
                 format!("the token is signed by {name:?}: RS256, RS384, RS512, ES256, ES384 and EdDSA are taken"),
             )
         })?;
-        let claims =
-            json(claims).ok_or_else(|| malformed("its claims lack iss, sub, aud or exp"))?;
+        let payload = URL_SAFE_NO_PAD.decode(claims).unwrap_or_default();
+        let claims = serde_json::from_slice(&payload)
+            .map_err(|_| malformed("its claims lack iss, sub, aud or exp"))?;
         let signature = URL_SAFE_NO_PAD
             .decode(signature)
             .map_err(|_| malformed("its signature is not base64url"))?;
-        Ok(Self { algorithm, key_id: header.kid, claims, signed: signed.as_bytes(), signature })
+        let (key_id, signed) = (header.kid, signed.as_bytes());
+        Ok(Self { algorithm, key_id, claims, payload, signed, signature })
     }
 }
 

@@ -8,6 +8,7 @@ mod claims;
 mod jwk;
 mod jws;
 mod keyset;
+pub mod oidc;
 mod web;
 
 use std::collections::HashMap;

@@ -9,11 +9,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::adapters::tls::client_config;
 use crate::core::transport::innermost;
@@ -74,17 +75,22 @@ impl Discovered {
         Self { issuer: issuer.to_owned(), ca_file, hosts: hosts.to_vec() }
     }
 
-    /// Whether the document may send the broker there: over TLS to a host of the configuration, or as the issuer itself is reached.
     fn may_send_to(&self, keys: &str) -> bool {
-        let Some(place) = UrlOrigin::of(keys) else { return false };
-        let of_configuration = || {
-            self.hosts
-                .iter()
-                .filter_map(|host| UrlOrigin::of(&format!("https://{host}")))
-                .any(|host| host == place)
-        };
-        UrlOrigin::of(&self.issuer).is_some_and(|issuer| issuer == place) || of_configuration()
+        may_send_to(&self.issuer, &self.hosts, keys)
     }
+}
+
+/// Whether an issuer's document may send the broker to a place: over TLS to a host of the configuration, or as the issuer itself is
+/// reached.
+pub(super) fn may_send_to(issuer: &str, hosts: &[String], place: &str) -> bool {
+    let Some(place) = UrlOrigin::of(place) else { return false };
+    let of_configuration = || {
+        hosts
+            .iter()
+            .filter_map(|host| UrlOrigin::of(&format!("https://{host}")))
+            .any(|host| host == place)
+    };
+    UrlOrigin::of(issuer).is_some_and(|issuer| issuer == place) || of_configuration()
 }
 
 /// Scheme, host and port of a URL, in the form in which two are compared (RFC 3986 §6.2.2.1, §6.2.3).
@@ -113,38 +119,63 @@ impl UrlOrigin {
     }
 }
 
-/// The parts of a discovery document that are read.
-#[derive(Deserialize)]
-struct Document {
-    issuer: String,
-    jwks_uri: String,
+/// Reads an issuer's discovery document.
+pub(super) async fn discovery<T: DeserializeOwned>(
+    issuer: &str,
+    ca_file: Option<&Path>,
+) -> Result<T, String> {
+    #[derive(Deserialize)]
+    struct Named {
+        issuer: String,
+    }
+    let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
+    let text = get(&url, ca_file).await?;
+    let is_none = |error: serde_json::Error| format!("{url} is no discovery document: {error}");
+    let named: Named = serde_json::from_slice(&text).map_err(is_none)?;
+    // OpenID Connect Discovery 1.0 §4.3: else foreign keys would be taken for the issuer's.
+    if named.issuer != issuer {
+        return Err(format!("{url} is the document of another issuer, {:?}", named.issuer));
+    }
+    serde_json::from_slice(&text).map_err(is_none)
 }
 
 #[async_trait]
 impl Source for Discovered {
     async fn read(&self) -> Result<Vec<u8>, String> {
-        let url = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
-        let text = get(&url, self.ca_file.as_deref()).await?;
-        let document: Document = serde_json::from_slice(&text)
-            .map_err(|error| format!("{url} is no discovery document: {error}"))?;
-        // OpenID Connect Discovery 1.0 §4.3: else foreign keys would be taken for the issuer's.
-        if document.issuer != self.issuer {
-            return Err(format!("{url} is the document of another issuer, {:?}", document.issuer));
+        #[derive(Deserialize)]
+        struct Keys {
+            jwks_uri: String,
         }
-        if !self.may_send_to(&document.jwks_uri) {
+        let ca_file = self.ca_file.as_deref();
+        let Keys { jwks_uri } = discovery(&self.issuer, ca_file).await?;
+        if !self.may_send_to(&jwks_uri) {
             return Err(format!(
-                "{url} says that the keys are at {:?}, which is neither https nor the issuer's host or one of the configuration: if they are, add its host to clusters[].identity.service_account.keys_hosts, or give keys_url",
-                document.jwks_uri
+                "the issuer {} says that its keys are at {jwks_uri:?}, which is neither https nor the issuer's host or one of the configuration: if they are, add its host to clusters[].identity.service_account.keys_hosts, or give keys_url; of an identity provider, to oidc.hosts",
+                self.issuer
             ));
         }
-        get(&document.jwks_uri, self.ca_file.as_deref()).await
+        get(&jwks_uri, ca_file).await
     }
 }
 
 /// Reads a URL over TLS; plain http is accepted from this machine only. A new client each time: the URL is read every ten
 /// minutes, and the authority's file may have changed.
-async fn get(url: &str, ca_file: Option<&Path>) -> Result<Vec<u8>, String> {
-    let uri: Uri = url.parse().map_err(|_| format!("{url:?} is no URL"))?;
+pub(super) async fn get(url: &str, ca_file: Option<&Path>) -> Result<Vec<u8>, String> {
+    let request = Request::get(url).header(header::ACCEPT, ACCEPTED).body(Bytes::new());
+    let request = request.map_err(|_| format!("{url:?} is no URL"))?;
+    match call(request, ca_file).await? {
+        (StatusCode::OK, answer) => Ok(answer),
+        (status, _) => Err(format!("{url} answers {status}")),
+    }
+}
+
+/// Asks a URL over TLS; plain http is accepted from this machine only. Answers the status and the body.
+pub(super) async fn call(
+    request: Request<Bytes>,
+    ca_file: Option<&Path>,
+) -> Result<(StatusCode, Vec<u8>), String> {
+    let url = request.uri().to_string();
+    let uri: Uri = request.uri().clone();
     let is_loopback = uri.host().is_some_and(is_loopback);
     if !(uri.scheme_str() == Some("https") || (uri.scheme_str() == Some("http") && is_loopback)) {
         return Err(format!("{url:?} is not https"));
@@ -152,19 +183,16 @@ async fn get(url: &str, ca_file: Option<&Path>) -> Result<Vec<u8>, String> {
     let tls = client_config(ca_file).map_err(|error| error.to_string())?;
     let connector =
         HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
-    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
-    let request = Request::get(uri).header(header::ACCEPT, ACCEPTED).body(Empty::new());
-    let request = request.map_err(|error| format!("{url}: {error}"))?;
+    let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
     let asking = async {
         let response = client
-            .request(request)
+            .request(request.map(Full::new))
             .await
             .map_err(|error| format!("{url}: {}", innermost(&error)))?;
-        if response.status() != StatusCode::OK {
-            return Err(format!("{url} answers {}", response.status()));
-        }
+        let status = response.status();
         let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
-        body.map(|body| body.to_bytes().to_vec()).map_err(|error| format!("{url}: {error}"))
+        body.map(|body| (status, body.to_bytes().to_vec()))
+            .map_err(|error| format!("{url}: {error}"))
     };
     let answered = tokio::time::timeout(ANSWERS_WITHIN, asking).await;
     answered.unwrap_or_else(|_| {

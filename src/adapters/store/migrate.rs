@@ -25,6 +25,7 @@ const SQLITE: &[(i64, &str, &str)] = &[
     (8, "replica release", include_str!("../../../migrations/sqlite/0008_replica_release.sql")),
     (9, "rule sets", include_str!("../../../migrations/sqlite/0009_rule_sets.sql")),
     (10, "releases", include_str!("../../../migrations/sqlite/0010_releases.sql")),
+    (11, "people", include_str!("../../../migrations/sqlite/0011_people.sql")),
     (12, "audit", include_str!("../../../migrations/sqlite/0012_audit.sql")),
     (14, "handovers", include_str!("../../../migrations/sqlite/0014_handovers.sql")),
 ];
@@ -39,6 +40,7 @@ const POSTGRES: &[(i64, &str, &str)] = &[
     (8, "replica release", include_str!("../../../migrations/postgres/0008_replica_release.sql")),
     (9, "rule sets", include_str!("../../../migrations/postgres/0009_rule_sets.sql")),
     (10, "releases", include_str!("../../../migrations/postgres/0010_releases.sql")),
+    (11, "people", include_str!("../../../migrations/postgres/0011_people.sql")),
     (12, "audit", include_str!("../../../migrations/postgres/0012_audit.sql")),
     (14, "handovers", include_str!("../../../migrations/postgres/0014_handovers.sql")),
 ];

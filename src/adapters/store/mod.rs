@@ -26,6 +26,7 @@ mod audit;
 mod changes;
 mod clock;
 mod codec;
+mod credentials;
 mod endpoints;
 mod error;
 mod feed;

@@ -24,6 +24,7 @@ use super::problem::{ApiError, Problem};
 use super::records::Record;
 use super::request::{Params, identifier};
 use super::rules::RuleReference;
+use super::sight::Sight;
 use super::values::{RecordSet, Time, ZoneReference, visibilities};
 use crate::broker::directory::Directory;
 use crate::broker::directory::entry::EndpointEntry;
@@ -38,6 +39,8 @@ use crate::ports::{ChangeFilter, ReplicaRow};
 
 /// How many changes of the name are shown.
 const LAST_CHANGES: u32 = 20;
+/// Why there is no zone, for who sees some environments alone.
+const NONE_IS_SEEN: &str = "no zone of the environment takes the name";
 
 /// Everything that is known of a name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -190,6 +193,7 @@ pub struct NameMoment {
         (status = 503, description = "The store does not answer.", body = Problem, content_type = "application/problem+json")))]
 pub async fn get(
     State(state): State<ApiState>,
+    sight: Sight,
     asker: Asker,
     onward: Onward,
     Path(fqdn): Path<String>,
@@ -197,7 +201,7 @@ pub async fn get(
 ) -> Result<Json<Name>, ApiError> {
     let name: DnsName = identifier(&fqdn)?;
     if let Some(at) = at {
-        return Ok(Json(past::get(&state, name, at).await?));
+        return Ok(Json(past::get(&state, &sight, name, at).await?));
     }
     let rules = Arc::clone(&state.broker.rules.borrow().governance);
     let mut zones: Vec<NameInZone> = state
@@ -216,12 +220,21 @@ pub async fn get(
         zones.sort_by(|a, b| (&a.zone.account, &a.zone.id).cmp(&(&b.zone.account, &b.zone.id)));
         zones.dedup_by(|a, b| a.zone.id == b.zone.id);
     }
+    zones.retain(|zone| sight.of(&zone.zone.environment));
     let unplaced = state.broker.directory.unplaced(&name.to_string());
-    let unplaced = unplaced.iter().map(Endpoint::new).collect();
+    let mut unplaced: Vec<Endpoint> = unplaced.iter().map(Endpoint::new).collect();
+    unplaced.retain(|endpoint| sight.of_cluster(&state, &endpoint.cluster));
     let filter =
         ChangeFilter { name: Some(name.clone()), limit: LAST_CHANGES, ..ChangeFilter::default() };
-    let changes = state.broker.changes(&filter).await?.into_iter().map(Change::from).collect();
-    let routes = routes(&state.broker.directory, &name);
+    let changes = state.broker.changes(&filter).await?.into_iter().map(Change::from);
+    let changes = changes.filter(|change| sight.of_account(&state, &change.account)).collect();
+    let mut routes = routes(&state.broker.directory, &name);
+    routes.retain(|route| sight.of(&route.environment));
+    if !sight.is_whole() {
+        // The reason names zones of other environments that are near.
+        let reasons = routes.iter_mut().filter_map(|route| route.message.as_mut());
+        reasons.for_each(|reason| NONE_IS_SEEN.clone_into(reason));
+    }
     let mut answer = Name {
         name,
         at: None,

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Holder, Name, NameInZone, owner};
+use super::{Holder, Name, NameInZone, owner, shared_by};
 use crate::api::ApiState;
 use crate::api::changes::Change;
 use crate::api::problem::ApiError;
 use crate::api::records::Record;
+use crate::api::sight::Sight;
 use crate::api::values::{Time, ZoneReference};
 use crate::broker::rules::keeper::rules_of;
 use crate::core::dns::name::DnsName;
@@ -28,6 +29,7 @@ fn in_zone(past: PastName, name: &DnsName, rules: &Governance, at: Timestamp) ->
     });
     NameInZone {
         owner: owner(rules, &past.apex, name),
+        sharing: shared_by(rules, &past.apex, name),
         zone: ZoneReference {
             id: past.zone,
             name: past.apex,
@@ -72,7 +74,12 @@ fn told(name: &DnsName, at: Timestamp, zones: &[NameInZone], set: Option<u64>) -
 }
 
 /// A name at a moment. What clusters asked for then is not kept, and neither are record sets that Zonefold did not make.
-pub(super) async fn get(state: &ApiState, name: DnsName, Time(at): Time) -> Result<Name, ApiError> {
+pub(super) async fn get(
+    state: &ApiState,
+    sight: &Sight,
+    name: DnsName,
+    Time(at): Time,
+) -> Result<Name, ApiError> {
     let store = &state.broker.store;
     let set = store.rules_at(at).await?;
     let number = set.as_ref().map(|set| set.number);
@@ -81,13 +88,16 @@ pub(super) async fn get(state: &ApiState, name: DnsName, Time(at): Time) -> Resu
     let clusters = now.clusters().clone();
     let rules =
         Governance::new(Arc::new(rules), clusters).numbered(number.unwrap_or_default()).at(at);
-    let past = store.name_at(&name, at).await?;
+    let mut past = store.name_at(&name, at).await?;
+    past.retain(|past| sight.of(&past.environment));
     let zones: Vec<NameInZone> =
         past.into_iter().map(|past| in_zone(past, &name, &rules, at)).collect();
     let filter =
         ChangeFilter { name: Some(name.clone()), limit: LOOKED_THROUGH, ..ChangeFilter::default() };
     let changes = store.changes(&filter).await?.into_iter().filter(|row| row.planned_at <= at);
-    let changes = changes.take(LAST_CHANGES).map(Change::from).collect();
+    let changes = changes.map(Change::from);
+    let seen = changes.filter(|change| sight.of_account(state, &change.account));
+    let changes = seen.take(LAST_CHANGES).collect();
     let summary = told(&name, at, &zones, number);
     Ok(Name {
         name,

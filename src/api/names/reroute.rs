@@ -41,6 +41,7 @@ pub struct Rerouted {
     responses(
         (status = 200, description = "How many endpoints this concerns.", body = Rerouted),
         (status = 400, description = "That is no DNS name.", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The token is for other zones.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The broker stops.", body = Problem, content_type = "application/problem+json")))]
 pub async fn post(
     State(state): State<ApiState>,
@@ -50,6 +51,7 @@ pub async fn post(
     Params(RerouteParams { below }): Params<RerouteParams>,
 ) -> Result<Json<Rerouted>, ApiError> {
     let name: DnsName = identifier(&fqdn)?;
+    granted.may_change_at(&name)?;
     let reach = if below { NameReach::Below } else { NameReach::Name };
     let pattern = if below { format!("*.{name}") } else { name.to_string() };
     // It stands in the audit before it is done: what is not in the audit is not done.

@@ -43,6 +43,17 @@ impl NamePattern {
         }
     }
 
+    /// Whether every name that the other pattern takes fits this one.
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (_, Self::Exactly(name)) => self.matches(name),
+            (Self::Exactly(_), _) => false,
+            (Self::Below(parent), Self::Below(base)) => base.is_in(parent),
+            (Self::Below(parent), Self::Within(base)) => base != parent && base.is_in(parent),
+            (Self::Within(apex), Self::Below(base) | Self::Within(base)) => base.is_in(apex),
+        }
+    }
+
     /// The name that the pattern is written by, without its star.
     pub fn base(&self) -> &DnsName {
         match self {
@@ -140,6 +151,29 @@ mod tests {
             NamePattern::parse("*.api.pay.example.com").unwrap(),
         ];
         assert!(lengths.is_sorted_by_key(NamePattern::length));
+    }
+
+    #[test]
+    fn a_pattern_covers_another_if_each_name_of_that_fits() {
+        let of = |text: &str| match text.strip_prefix("all of ") {
+            Some(apex) => NamePattern::Within(name(apex)),
+            None => NamePattern::parse(text).unwrap(),
+        };
+        for (one, other, covers) in [
+            ("*.pay.example.com", "a.pay.example.com", true),
+            ("*.pay.example.com", "pay.example.com", false),
+            ("*.pay.example.com", "*.pay.example.com", true),
+            ("*.pay.example.com", "*.a.pay.example.com", true),
+            ("*.pay.example.com", "*.example.com", false),
+            ("*.pay.example.com", "all of a.pay.example.com", true),
+            ("*.pay.example.com", "all of pay.example.com", false),
+            ("all of pay.example.com", "*.pay.example.com", true),
+            ("all of pay.example.com", "pay.example.com", true),
+            ("pay.example.com", "pay.example.com", true),
+            ("pay.example.com", "*.pay.example.com", false),
+        ] {
+            assert_eq!(of(one).covers(&of(other)), covers, "{one} {other}");
+        }
     }
 
     #[test]

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use zonefold::broker::directory::entry::Progress;
 use zonefold::broker::rules::{ChangedBy, RuleChange};
 use zonefold::cli::token::sha256_hex;
+use zonefold::core::audit::AuditOrigin;
 use zonefold::core::dns::record::RawRecordSet;
+use zonefold::core::governance::actor::Actor;
 use zonefold::core::governance::rule::{Rule, RuleHome};
 use zonefold::emulator::*;
 use zonefold::ports::ChangeFilter;
@@ -37,7 +39,11 @@ fn put(kind: &str, rule: &str, spec: &Value) -> RuleChange {
 }
 
 async fn apply(world: &World, change: RuleChange) {
-    let by = ChangedBy { who: "ann".to_owned(), reason: None };
+    let by = ChangedBy {
+        actor: Actor::User("ann".to_owned()),
+        origin: AuditOrigin::default(),
+        reason: None,
+    };
     world.broker().apply_rules(vec![change], None, by).await.unwrap();
 }
 

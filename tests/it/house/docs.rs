@@ -11,7 +11,7 @@ use zonefold::ports::RefusedFor;
 
 use crate::house::architecture::tree;
 
-const PAGES: [&str; 12] = [
+const PAGES: [&str; 13] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -20,6 +20,7 @@ const PAGES: [&str; 12] = [
     "docs/configuration.md",
     "docs/kubernetes.md",
     "docs/operations.md",
+    "docs/people.md",
     "docs/protocol.md",
     "docs/quickstart-kubernetes.md",
     "docs/reliability.md",
@@ -114,6 +115,7 @@ fn every_example_of_the_configuration_is_taken() {
             .into_iter()
             .filter(|example| example.starts_with("listen:")),
     );
+    examples.extend(blocks(&text_of("docs/people.md"), "yaml"));
     assert!(examples.len() >= 4);
     for example in examples {
         Config::parse(&example, "an example").unwrap_or_else(|error| panic!("{error}\n{example}"));

@@ -8,6 +8,7 @@
 mod governed;
 mod half_open;
 mod leases;
+mod people;
 mod tables;
 
 pub use half_open::{HalfOpen, Way};

@@ -5,6 +5,7 @@ mod cost;
 mod governance;
 mod guards;
 mod loading;
+mod people;
 mod refusals;
 mod reviews;
 mod rules;

@@ -309,7 +309,7 @@ impl Rule {
 pub type SharedRule = Arc<Rule>;
 
 /// The patterns of a rule that names a zone and, to be narrower, names of it.
-pub(super) fn patterns_of(zone: &DnsName, names: &[NamePattern]) -> Vec<NamePattern> {
+pub fn patterns_of(zone: &DnsName, names: &[NamePattern]) -> Vec<NamePattern> {
     if names.is_empty() { vec![NamePattern::Within(zone.clone())] } else { names.to_vec() }
 }
 
