@@ -79,13 +79,13 @@ async fn a_deletion_leads_to_its_batch_its_words_and_its_entries_and_a_subscribe
     let apply = ["apply", "-f", subscription.to_str().unwrap()];
     let applied = command(&site, &[&apply[..], &reason[..]].concat()).await;
     assert!(applied.status.success(), "{}", said(&applied));
-    let refused = command(&site, &["delete", "team", "nobody", "--reason", "clean up"]).await;
+    let refused = command(&site, &["delete", "grant", "nobody", "--reason", "clean up"]).await;
     assert!(!refused.status.success());
 
     // What people decide about rules stands there, with what was refused.
     let entries = json_of(&site, &["audit", "list", "--actor", "token ann"]).await;
     assert_eq!(kinds(&entries), ["rule_deleted", "rule_written"]);
-    assert!(entries[0]["refused"].as_str().unwrap().contains("there is no Team nobody"));
+    assert!(entries[0]["refused"].as_str().unwrap().contains("there is no Grant nobody"));
     let written = &entries[1];
     assert_eq!((&written["reason"], &written["rules"]), (&json!("people want to know"), &json!(1)));
     assert_eq!(
