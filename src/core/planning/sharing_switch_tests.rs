@@ -11,13 +11,13 @@ use crate::core::planning::policy::{AdoptPolicy, DriftPolicy, ZonePolicy};
 
 /// One name of the zone, as it goes on.
 #[derive(Default)]
-struct SharedName {
+struct SharedScene {
     claimed_by: Option<ClusterId>,
     contributions: Vec<Contribution>,
     observed: BTreeMap<RecordKey, Observed>,
 }
 
-impl SharedName {
+impl SharedScene {
     fn decide(&mut self, zone: &ZoneContext) -> NameDecision {
         let decision = decide_name(&NameInput {
             zone,
@@ -151,7 +151,7 @@ fn policies() -> Vec<(&'static str, serde_json::Value)> {
 fn a_switch_of_policy_is_one_unit_whatever_the_policies() {
     for (from, of_from) in policies() {
         for (to, of_to) in policies() {
-            let mut site = SharedName { contributions: both().to_vec(), ..SharedName::default() };
+            let mut site = SharedScene { contributions: both().to_vec(), ..SharedScene::default() };
             site.settle(&zone(from, of_from.clone()));
             let before = site.observed.clone();
             let rounds = site.settle(&zone(to, of_to.clone()));
@@ -174,7 +174,7 @@ fn a_switch_of_policy_is_one_unit_whatever_the_policies() {
 
 #[test]
 fn the_removal_of_a_rule_leaves_the_name_to_its_holder_in_one_unit() {
-    let mut site = SharedName { contributions: both().to_vec(), ..SharedName::default() };
+    let mut site = SharedScene { contributions: both().to_vec(), ..SharedScene::default() };
     site.settle(&zone("weighted", json!({})));
     assert_eq!(site.settle(&zone_context()), [1]);
     let left: Vec<_> = site.observed.values().map(|observed| observed.raw.values.clone()).collect();
@@ -187,7 +187,7 @@ fn a_member_that_goes_takes_its_own_set_and_no_other_is_touched() {
         if !["multivalue", "weighted", "latency"].contains(&policy) {
             continue;
         }
-        let mut site = SharedName { contributions: both().to_vec(), ..SharedName::default() };
+        let mut site = SharedScene { contributions: both().to_vec(), ..SharedScene::default() };
         let shared = zone(policy, more);
         site.settle(&shared);
         site.contributions.remove(0);
@@ -204,8 +204,10 @@ fn a_member_that_goes_takes_its_own_set_and_no_other_is_touched() {
 #[test]
 fn a_sum_that_stands_when_its_first_member_goes_is_the_next_one_s() {
     let one = |by: &str, arrival| contribution(by, arrival, web("A", "192.0.2.1"));
-    let mut site =
-        SharedName { contributions: vec![one("east", 1), one("west", 2)], ..SharedName::default() };
+    let mut site = SharedScene {
+        contributions: vec![one("east", 1), one("west", 2)],
+        ..SharedScene::default()
+    };
     let merged = zone("merge", json!({}));
     site.settle(&merged);
     site.contributions.remove(0);
@@ -218,7 +220,7 @@ fn a_sum_that_stands_when_its_first_member_goes_is_the_next_one_s() {
 
 #[test]
 fn a_change_of_a_sum_names_all_clusters_that_have_a_part_in_it() {
-    let mut site = SharedName { contributions: both().to_vec(), ..SharedName::default() };
+    let mut site = SharedScene { contributions: both().to_vec(), ..SharedScene::default() };
     let planned = site.plan(&zone("merge", json!({})));
     let clusters: Vec<_> = planned.units[0].changes[0]
         .cause
@@ -230,7 +232,7 @@ fn a_change_of_a_sum_names_all_clusters_that_have_a_part_in_it() {
 
 #[test]
 fn a_member_s_set_that_cannot_be_changed_holds_a_switch_up_and_nothing_is_half_done() {
-    let mut site = SharedName { contributions: both().to_vec(), ..SharedName::default() };
+    let mut site = SharedScene { contributions: both().to_vec(), ..SharedScene::default() };
     site.settle(&zone("weighted", json!({})));
     let west = site.observed.values_mut().last().unwrap();
     west.owner = None;
@@ -268,7 +270,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// A decision in a form in which the order of the contributions has no part.
-fn plain(site: &SharedName, decision: &NameDecision) -> String {
+fn plain(site: &SharedScene, decision: &NameDecision) -> String {
     let arrival = |index: &usize| site.contributions[*index].arrival;
     let desired: Vec<_> = decision
         .desired
@@ -283,7 +285,7 @@ fn plain(site: &SharedName, decision: &NameDecision) -> String {
 proptest! {
     #[test]
     fn whatever_comes_and_goes_route_53_accepts_it_and_the_name_is_answered(steps in steps()) {
-        let (mut site, mut arrivals) = (SharedName::default(), 0);
+        let (mut site, mut arrivals) = (SharedScene::default(), 0);
         for (rule, wishes, accepted) in steps {
             let (policy, more) = policies().swap_remove(rule);
             let shared = zone(policy, more);
