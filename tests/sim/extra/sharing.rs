@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use zonefold::broker::rules::{ChangedBy, RuleChange};
+use zonefold::core::audit::AuditOrigin;
 use zonefold::core::dns::name::DnsName;
+use zonefold::core::governance::actor::Actor;
 use zonefold::core::governance::rule::{Rule, RuleHome, RuleSpec, Sharing};
 
 use super::{Extra, Steps, Told, apex, object, some_zone};
@@ -179,7 +181,11 @@ impl World {
                     tried += 1;
                     let handle = lock(&broker).handle();
                     if let Some(handle) = handle {
-                        let by = ChangedBy { who: "ann".to_owned(), reason: None };
+                        let by = ChangedBy {
+                            actor: Actor::User("ann".to_owned()),
+                            origin: AuditOrigin::default(),
+                            reason: None,
+                        };
                         let changes = vec![RuleChange::Put(Box::new(rule.clone()))];
                         let applied = handle.apply_rules(changes, None, by);
                         if let Ok(Ok(_)) = tokio::time::timeout(PATIENCE, applied).await {
