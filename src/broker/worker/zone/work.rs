@@ -193,11 +193,11 @@ impl ZoneWork {
         self.has_old_plan = true;
     }
 
-    /// Takes what the rules of governance say now. What was planned by what they said before is not sent.
+    /// Takes what the rules of governance say now. What was planned by what they said before is not sent. Searches go on: each try is
+    /// planned anew, and to begin again would refuse the same names again.
     pub fn govern(&mut self, governance: &Arc<Governance>) {
         self.state.context.governance = Arc::clone(governance);
         self.has_old_plan = true;
-        self.end_searches();
     }
 
     /// Ends all searches: the zone is not as believed, so going on teaches nothing. Their names are looked at again.
