@@ -486,6 +486,14 @@ impl Step {
         }
     }
 
+    /// Until when it keeps changes back, since the beginning of the run; `None` if it does not.
+    pub fn frozen_until_ms(&self) -> Option<u64> {
+        match self {
+            Self::Extra(extra) => extra.frozen_until_ms(),
+            _ => None,
+        }
+    }
+
     /// How long it lasts; `None` if it is done at once.
     pub fn lasts_ms(&self) -> Option<u64> {
         match self {

@@ -231,6 +231,10 @@ impl World {
 
     /// Waits until nothing moves, and looks on for a while.
     async fn rest(&mut self) {
+        // What a freeze keeps back goes out at its end, also if no endpoint is left that could wait for it.
+        let steps = self.schedule.steps.iter();
+        let frozen_until = steps.filter_map(|timed| timed.step.frozen_until_ms()).max();
+        self.wait_until(frozen_until.unwrap_or_default()).await;
         let until = tokio::time::Instant::now() + REST_WITHIN;
         let mut rested = false;
         // Changes of the zones by others are found when the zones are compared next.

@@ -246,6 +246,14 @@ impl Extra {
         format!("{self:?}")
     }
 
+    /// Until when it keeps changes back; `None` if it does not.
+    pub fn frozen_until_ms(&self) -> Option<u64> {
+        match self {
+            Self::Freezes(step) => step.lasts_ms(),
+            _ => None,
+        }
+    }
+
     /// How long it lasts; `None` if it is done at once.
     pub fn lasts_ms(&self) -> Option<u64> {
         match self {
