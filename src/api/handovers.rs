@@ -10,7 +10,7 @@ use super::ApiState;
 use super::page::{Cursor, Limit, Page};
 use super::peers::{Asker, Onward};
 use super::problem::{ApiError, Problem};
-use super::request::{JsonBody, NoParams, Params};
+use super::request::{JsonBody, NoParams, Params, uuid_of};
 use super::role::Granted;
 use super::sight::Sight;
 use super::values::Time;
@@ -200,11 +200,6 @@ async fn info(state: &ApiState, handover: &Handover) -> Result<HandoverInfo, Api
     })
 }
 
-fn uuid_of(id: &str) -> Result<Uuid, ApiError> {
-    id.parse()
-        .map_err(|_| ApiError::BadPath(format!("{id:?} is no id of a hand-over: it is a UUID")))
-}
-
 /// Whether a hand-over is seen: by who sees one of its clusters.
 fn sees(state: &ApiState, sight: &Sight, handover: &Handover) -> bool {
     sight.of_cluster(state, &handover.from) || sight.of_cluster(state, &handover.to)
@@ -212,7 +207,7 @@ fn sees(state: &ApiState, sight: &Sight, handover: &Handover) -> bool {
 
 /// A hand-over that is seen.
 async fn find(state: &ApiState, sight: &Sight, id: &str) -> Result<Handover, ApiError> {
-    let id = uuid_of(id)?;
+    let id = uuid_of("hand-over", id)?;
     let found = state.broker.store.handover(id).await?;
     let seen = found.filter(|found| sees(state, sight, found));
     Ok(seen.ok_or(HandoverError::NotFound(id))?)

@@ -8,6 +8,7 @@ use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use http::request::Parts;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use super::problem::ApiError;
 
@@ -63,6 +64,14 @@ where
     T: FromStr<Err: Display>,
 {
     text.parse().map_err(|error: T::Err| ApiError::BadPath(error.to_string()))
+}
+
+/// Reads the UUID by which a resource of a kind is known.
+///
+/// # Errors
+/// It is none.
+pub fn uuid_of(kind: &str, id: &str) -> Result<Uuid, ApiError> {
+    id.parse().map_err(|_| ApiError::BadPath(format!("{id:?} is no id of a {kind}: it is a UUID")))
 }
 
 #[cfg(test)]

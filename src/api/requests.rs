@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::ApiState;
 use super::page::{Cursor, Limit, Page};
 use super::problem::{ApiError, Problem};
-use super::request::{NoParams, Params};
+use super::request::{NoParams, Params, uuid_of};
 use super::sight::Sight;
 use super::values::Time;
 use crate::core::ids::BatchId;
@@ -173,9 +173,7 @@ pub async fn get(
     Path(id): Path<String>,
     Params(NoParams {}): Params<NoParams>,
 ) -> Result<Json<RequestDetails>, ApiError> {
-    let uuid: Uuid = id
-        .parse()
-        .map_err(|_| ApiError::BadPath(format!("{id:?} is no id of a request: it is a UUID")))?;
+    let uuid = uuid_of("request", &id)?;
     let request = state.broker.store.request(uuid).await?;
     let request = request.filter(|request| sees(&state, &sight, request));
     let request = request.as_ref().map(RequestInfo::from).ok_or(ApiError::NotFound {

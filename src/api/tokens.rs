@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::ApiState;
 use super::page::{Cursor, Limit, Page};
 use super::problem::{ApiError, Problem};
-use super::request::{JsonBody, NoParams, Params};
+use super::request::{JsonBody, NoParams, Params, uuid_of};
 use super::role::{Granted, Role};
 use super::secret::{new_secret, secret_hash};
 use super::values::Time;
@@ -423,9 +423,7 @@ pub async fn delete(
     Path(id): Path<String>,
     Params(NoParams {}): Params<NoParams>,
 ) -> Result<Json<TokenInfo>, ApiError> {
-    let uuid: Uuid = id
-        .parse()
-        .map_err(|_| ApiError::BadPath(format!("{id:?} is no id of a token: it is a UUID")))?;
+    let uuid = uuid_of("token", &id)?;
     let governance = std::sync::Arc::clone(&state.broker.rules.borrow().governance);
     let found = state.broker.store.credential(uuid).await?;
     let found = found.filter(|one| is_own(&granted, governance.rules(), one));

@@ -17,9 +17,7 @@ use super::rules::keeper::RulesMessage;
 use super::rules::releases::{self, DecideError, DecidedHold, Word};
 use super::rules::{ApplyError, ChangedBy, RuleChange, RulesInForce};
 use super::worker::registry::Workers;
-use super::worker::{
-    self, AccountSettings, AccountView, HeldUnits, HoldReport, Message, Query, WhyReport,
-};
+use super::worker::{self, AccountSettings, AccountView, HeldUnits, HoldReport, Query, WhyReport};
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::RecordKey;
 use crate::core::governance::ruleset::Rules;
@@ -188,23 +186,16 @@ impl BrokerHandle {
         limit: usize,
     ) -> Option<Vec<(RecordKey, Observed)>> {
         let account = self.directory.zones().get(zone).map(|facts| facts.account.clone())?;
-        let (reply, answer) = oneshot::channel();
-        let query = Query::Records { zone: zone.clone(), after, limit, reply };
-        self.workers.get(&account)?.messages.send(Message::Query(query)).await.ok()?;
-        answer.await.ok()?
+        let query = |reply| Query::Records { zone: zone.clone(), after, limit, reply };
+        self.workers.get(&account)?.ask(query).await?
     }
 
     /// Everything that is known of a name, from every account that this replica manages.
     pub async fn why(&self, name: &DnsName) -> Vec<WhyReport> {
         let mut reports = vec![];
         for worker in self.workers.all().values() {
-            let (reply, answer) = oneshot::channel();
-            let query = Query::Why { name: name.clone(), reply };
-            if worker.messages.send(Message::Query(query)).await.is_ok()
-                && let Ok(found) = answer.await
-            {
-                reports.extend(found);
-            }
+            let query = |reply| Query::Why { name: name.clone(), reply };
+            reports.extend(worker.ask(query).await.unwrap_or_default());
         }
         reports
     }
@@ -213,12 +204,8 @@ impl BrokerHandle {
     pub async fn holds(&self) -> Vec<HoldReport> {
         let mut reports = vec![];
         for worker in self.workers.all().values() {
-            let (reply, answer) = oneshot::channel();
-            if worker.messages.send(Message::Query(Query::Holds { reply })).await.is_ok()
-                && let Ok(found) = answer.await
-            {
-                reports.extend(found);
-            }
+            let query = |reply| Query::Holds { reply };
+            reports.extend(worker.ask(query).await.unwrap_or_default());
         }
         reports
     }
@@ -232,11 +219,8 @@ impl BrokerHandle {
         limit: usize,
     ) -> Option<HeldUnits> {
         for worker in self.workers.all().values() {
-            let (reply, answer) = oneshot::channel();
-            let query = Query::HoldUnits { digest, after: after.clone(), limit, reply };
-            if worker.messages.send(Message::Query(query)).await.is_ok()
-                && let Ok(Some(units)) = answer.await
-            {
+            let query = |reply| Query::HoldUnits { digest, after: after.clone(), limit, reply };
+            if let Some(units) = worker.ask(query).await.flatten() {
                 return Some(units);
             }
         }
@@ -252,12 +236,17 @@ impl BrokerHandle {
         hold: &DecidedHold,
         word: &Word,
     ) -> Result<ReleaseRequest, DecideError> {
-        let request = releases::decide(&*self.store, hold, word, self.clock.now()).await?;
-        if request.state == RequestState::Approved {
+        let decided = releases::decide(&*self.store, hold, word, self.clock.now()).await;
+        // The store may have taken the word although its answer was lost.
+        let may_let_go = match &decided {
+            Ok(request) => request.state == RequestState::Approved,
+            Err(error) => matches!(error, DecideError::Store(_)),
+        };
+        if may_let_go {
             // A broker that stops lets nothing go any more.
             let _stopping = self.to_rules.send(RulesMessage::Approved);
         }
-        Ok(request)
+        decided
     }
 
     /// Places anew endpoints that lost their zone and can go to another of the same name, at a name or all below it too, as if
@@ -304,10 +293,7 @@ impl BrokerHandle {
         let _stopping = ingest::barrier(&self.decider).await;
         for worker in self.workers.all().values() {
             // The last view may be older than the worker's latest messages.
-            let (reply, published) = oneshot::channel();
-            if worker.messages.send(Message::Query(Query::Publish { reply })).await.is_ok() {
-                let _stopping = published.await;
-            }
+            let _stopping = worker.ask(|reply| Query::Publish { reply }).await;
             let mut view = worker.view.clone();
             // A worker that has ended is as settled as it will be.
             let _ended = view.wait_for(|view| view.is_settled()).await;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -15,14 +15,14 @@ use super::handle::BrokerHandle;
 use super::rules::RulesInForce;
 use super::rules::keeper::RulesMessage;
 use super::worker::registry::Workers;
-use super::worker::{HandedNames, Message, Query};
+use super::worker::{HandedNames, Query};
 use crate::core::dns::name::DnsName;
 use crate::core::governance::actor::Actor;
 use crate::core::governance::handover::{
     Handover, HandoverMode, HandoverPhase, HandoverRefused, HandoverReport,
 };
 use crate::core::governance::pattern::NamePattern;
-use crate::core::ids::{AccountId, ClusterId, ZoneId};
+use crate::core::ids::{AccountId, ClusterId, ZoneId, id_at};
 use crate::core::time::Timestamp;
 use crate::ports::{Clock, Store, StoreError};
 
@@ -103,11 +103,8 @@ pub async fn stage(
     if wanted.from == wanted.to {
         return Err(HandoverError::SameCluster(wanted.from));
     }
-    let mut random = [0; 10];
-    fastrand::fill(&mut random);
-    let id = uuid::Builder::from_unix_timestamp_millis(now.0.unsigned_abs(), &random).into_uuid();
     let handover = Handover {
-        id,
+        id: id_at(now, fastrand::fill),
         version: 1,
         from: wanted.from,
         to: wanted.to,
@@ -129,8 +126,7 @@ pub async fn stage(
         let Handover { id, from, to, phase, .. } = other;
         return Err(HandoverError::Clashes { id, from, to, phase });
     }
-    store.save_handover(&handover).await?;
-    Ok(handover)
+    saved(store, handover).await
 }
 
 /// Lets the names of a staged hand-over pass.
@@ -216,6 +212,12 @@ impl HandoverKeeper {
     }
 
     async fn look_at(&self, handover: &Arc<Handover>) -> Result<(), StoreError> {
+        let stored = self.store.handover(handover.id).await?;
+        if stored.is_some_and(|stored| stored.version != handover.version) {
+            // The news was lost, as with the answer to a write of this replica.
+            let _stopping = self.to_rules.send(RulesMessage::HandedOver);
+            return Ok(());
+        }
         let mut reports = self.store.handover_reports(handover.id).await?;
         for (account, report) in self.ask(handover).await {
             let known = reports.get(&account).copied().unwrap_or_default();
@@ -241,11 +243,8 @@ impl HandoverKeeper {
     async fn ask(&self, handover: &Arc<Handover>) -> BTreeMap<AccountId, HandoverReport> {
         let mut reports = BTreeMap::new();
         for (account, worker) in self.workers.all().iter() {
-            let (reply, answer) = oneshot::channel();
-            let query = Query::Handover { handover: Arc::clone(handover), reply };
-            if worker.messages.send(Message::Query(query)).await.is_ok()
-                && let Ok(Some(report)) = answer.await
-            {
+            let query = |reply| Query::Handover { handover: Arc::clone(handover), reply };
+            if let Some(report) = worker.ask(query).await.flatten() {
                 reports.insert(account.clone(), report);
             }
         }
@@ -285,7 +284,8 @@ impl BrokerHandle {
     }
 
     fn told(&self, done: Result<Handover, HandoverError>) -> Result<Handover, HandoverError> {
-        if done.is_ok() {
+        // The store may have taken it although its answer was lost.
+        if matches!(done, Ok(_) | Err(HandoverError::Store(_))) {
             // A broker that stops hands nothing over any more; the next one reads what is stored.
             let _stopping = self.to_rules.send(RulesMessage::HandedOver);
         }
@@ -312,15 +312,12 @@ impl BrokerHandle {
             if left == 0 {
                 break;
             }
-            let (reply, answer) = oneshot::channel();
             let handover = Arc::clone(&handover);
-            let query = Query::HandedNames { handover, after: of_account, limit: left, reply };
-            if worker.messages.send(Message::Query(query)).await.is_ok()
-                && let Ok(zones) = answer.await
-            {
-                left -= zones.iter().map(|zone| zone.names.len()).sum::<usize>().min(left);
-                found.extend(zones.into_iter().map(|zone| (account.clone(), zone)));
-            }
+            let query =
+                |reply| Query::HandedNames { handover, after: of_account, limit: left, reply };
+            let zones = worker.ask(query).await.unwrap_or_default();
+            left -= zones.iter().map(|zone| zone.names.len()).sum::<usize>().min(left);
+            found.extend(zones.into_iter().map(|zone| (account.clone(), zone)));
         }
         found
     }

@@ -4,6 +4,9 @@ use std::fmt;
 
 use arcstr::ArcStr;
 use serde::{Deserialize, Deserializer, Serialize};
+use uuid::Uuid;
+
+use super::time::Timestamp;
 
 /// Why a text is not an identifier of the wanted kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +18,13 @@ pub struct IdError {
     pub value: String,
     /// The rule that it breaks.
     pub rule: &'static str,
+}
+
+/// An id that sorts by its time (UUID version 7, RFC 9562 §5.7); `random` fills the rest.
+pub fn id_at(now: Timestamp, random: impl FnOnce(&mut [u8])) -> Uuid {
+    let mut octets = [0; 10];
+    random(&mut octets);
+    uuid::Builder::from_unix_timestamp_millis(now.0.unsigned_abs(), &octets).into_uuid()
 }
 
 macro_rules! text_id {

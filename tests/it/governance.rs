@@ -6,13 +6,17 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
 use zonefold::adapters::clock::SystemClock;
 use zonefold::adapters::store::{StoreOptions, StoreUrl, open};
+use zonefold::broker::handovers::{self, HandoverKeeper, WantedHandover};
 use zonefold::broker::rules::keeper::{RulesKeeper, RulesMessage};
 use zonefold::broker::rules::{ApplyError, ChangedBy, RuleChange, RulesInForce};
 use zonefold::core::audit::AuditOrigin;
 use zonefold::core::governance::actor::Actor;
+use zonefold::core::governance::handover::HandoverMode;
 use zonefold::core::governance::rule::{Rule, RuleHome};
 use zonefold::core::governance::ruleset::Rules;
 use zonefold::core::governance::snapshot::GovernedClusters;
+use zonefold::core::ids::ClusterId;
+use zonefold::core::time::Timestamp;
 use zonefold::ports::Store;
 
 fn team_of(home: RuleHome, team: &str) -> Rule {
@@ -167,4 +171,36 @@ async fn files_that_do_not_go_with_the_store_are_behind_until_they_do() {
     assert!(said.contains("there is a Team shop in the file rules/teams.yaml already"), "{said}");
     replica.edit(&["pay", "risk"]).await;
     assert_eq!(replica.state().await, (3, ids(&["pay", "risk", "shop"]), false));
+}
+
+#[tokio::test]
+async fn a_hand_over_that_moved_on_unseen_is_noticed_by_who_passes_its_names() {
+    let store = store().await;
+    let replica = Replica::start(&store, &[]).await;
+    let wanted = WantedHandover {
+        from: ClusterId::parse("east").unwrap(),
+        to: ClusterId::parse("west").unwrap(),
+        names: vec![],
+        namespaces: vec![],
+        mode: HandoverMode::Cutover,
+        with_different: false,
+        by: Actor::User("ann".to_owned()),
+        reason: String::new(),
+    };
+    let staged = handovers::stage(&*store, wanted, Timestamp(1)).await.unwrap();
+    replica.messages.send(RulesMessage::HandedOver).unwrap_or_else(|_| panic!("it has ended"));
+    let mut in_force = replica.in_force.clone();
+    in_force.wait_for(|now| !now.governance.handovers().is_empty()).await.unwrap();
+    let keeper = HandoverKeeper {
+        store: Arc::clone(&store),
+        clock: Arc::new(SystemClock),
+        workers: Arc::default(),
+        rules: replica.in_force.clone(),
+        to_rules: replica.messages.clone(),
+    };
+    tokio::spawn(keeper.run());
+    // Nobody tells the replica, as if the answer to its own call had been lost.
+    let by = Actor::User("ann".to_owned());
+    handovers::abort(&*store, staged.id, by, String::new(), Timestamp(2)).await.unwrap();
+    in_force.wait_for(|now| now.governance.handovers().is_empty()).await.unwrap();
 }

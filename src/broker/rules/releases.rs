@@ -7,6 +7,7 @@ use crate::core::audit::{
 };
 use crate::core::dns::name::DnsName;
 use crate::core::governance::actor::{ActingPerson, Actor};
+use crate::core::ids::id_at;
 use crate::core::planning::unit_digest::UnitDigest;
 use crate::core::release::request::{
     Deciders, RefusedVerb, ReleaseRequest, RequestState, WantedRelease,
@@ -203,12 +204,8 @@ pub async fn expire(
 
 /// The request of a hold, not written yet.
 fn begun(hold: &DecidedHold, now: Timestamp) -> ReleaseRequest {
-    let mut random = [0; 10];
-    fastrand::fill(&mut random);
-    let id: Uuid =
-        uuid::Builder::from_unix_timestamp_millis(now.0.unsigned_abs(), &random).into_uuid();
     ReleaseRequest {
-        id,
+        id: id_at(now, fastrand::fill),
         version: 0,
         wanted: WantedRelease::Release { zone: hold.zone.clone(), units: hold.units.clone() },
         digest: hold.digest,

@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::FutureExt;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::warn;
 
 pub use handovers::HandedNames;
@@ -175,6 +175,15 @@ pub struct WorkerHandle {
     pub view: watch::Receiver<Arc<AccountView>>,
     /// Its right to be one.
     pub lease: Lease,
+}
+
+impl WorkerHandle {
+    /// Asks the worker something; `None` if it has ended.
+    pub async fn ask<T>(&self, query: impl FnOnce(oneshot::Sender<T>) -> Query) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.messages.send(Message::Query(query(reply))).await.ok()?;
+        answer.await.ok()
+    }
 }
 
 /// See the module's page.

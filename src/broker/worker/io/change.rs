@@ -15,7 +15,7 @@ use crate::broker::worker::zone::quota::creations;
 use crate::broker::worker::zone::unit_key;
 use crate::broker::worker::zone::work::{AwaitedChange, LONGEST_GAP, SHORTEST_GAP, Trouble};
 use crate::core::batch::fold::{FoldLimits, Folder, Limit, NotAdded};
-use crate::core::ids::{BatchId, ClusterId, ZoneId};
+use crate::core::ids::{BatchId, ClusterId, ZoneId, id_at};
 use crate::core::limits::budget::{ApiAction, Lane};
 use crate::core::limits::fair::Offer;
 use crate::core::planning::change::{Batch, Unit};
@@ -117,13 +117,9 @@ impl Worker {
             return None;
         }
         let zone = self.zones.get(zone_id)?;
-        let mut random = [0; 10];
-        self.rng.fill(&mut random);
+        let id = id_at(now, |random| self.rng.fill(random));
         let batch = Batch {
-            id: BatchId(
-                uuid::Builder::from_unix_timestamp_millis(now.0.unsigned_abs(), &random)
-                    .into_uuid(),
-            ),
+            id: BatchId(id),
             account: self.settings.account.clone(),
             zone: zone_id.clone(),
             planned_at: now,
