@@ -67,6 +67,7 @@ format-check:
 
 lint:
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --test sim -- -D warnings
 
 clean-test-parts: ## Remove what `make setup` put into the repository's folder
 	rm -rf .cache

@@ -152,7 +152,7 @@ impl Edits<'_> {
     /// Aliases, and the names of the own zone that they lead to, whose addresses come and go.
     fn aliases(&mut self, number: u8) -> Vec<Wish> {
         let apex = self.apex();
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             return self.targets_of_aliases(apex);
         }
         let host = match self.random.u8(0..8) {

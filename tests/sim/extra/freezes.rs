@@ -70,7 +70,7 @@ impl FreezeStep {
 
 impl World {
     pub(super) fn take_freeze_step(&self, step: &FreezeStep) {
-        let Ok(apex) = DnsName::parse(&apex(&self.schedule.shape, step.zone)) else { return };
+        let Ok(apex) = DnsName::parse(apex(&self.schedule.shape, step.zone)) else { return };
         let time = |ms: u64| Timestamp(STARTED_AT.0.saturating_add_unsigned(ms));
         let (from, until) = (time(step.from_ms), time(step.until_ms));
         self.tell(Told::Frozen { apex, from, until, urgent: step.urgent });

@@ -89,7 +89,7 @@ impl GuardStep {
 impl World {
     /// Tells of the guard. From a time on people look at what is held now and then, and let it go.
     pub(super) fn take_guard_step(&self, step: &GuardStep) {
-        let Ok(apex) = DnsName::parse(&apex(&self.schedule.shape, step.zone)) else { return };
+        let Ok(apex) = DnsName::parse(apex(&self.schedule.shape, step.zone)) else { return };
         let (allowed, window_ms) = (step.allowed, step.window_secs * 1_000);
         self.tell(Told::Guarded { apex, allowed, window_ms });
         let (brokers, recorder) = (self.brokers.clone(), self.recorder.clone());

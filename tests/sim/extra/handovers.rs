@@ -100,7 +100,7 @@ impl HandoverStep {
 }
 
 fn cluster_id(cluster: usize) -> Option<ClusterId> {
-    ClusterId::parse(&format!("cluster-{cluster}")).ok()
+    ClusterId::parse(format!("cluster-{cluster}")).ok()
 }
 
 impl World {

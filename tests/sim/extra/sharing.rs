@@ -161,7 +161,7 @@ fn read(spec: &Value) -> Option<(Rule, Sharing)> {
 impl World {
     /// People write the rule, one change after the other, and each until a broker has accepted it.
     pub(super) fn take_sharing_step(&self, step: &SharingStep) {
-        let Ok(apex) = DnsName::parse(&apex(&self.schedule.shape, step.zone)) else { return };
+        let Ok(apex) = DnsName::parse(apex(&self.schedule.shape, step.zone)) else { return };
         let (brokers, recorder) = (self.brokers.clone(), self.recorder.clone());
         let says = step.says.clone();
         tokio::task::spawn_local(async move {
