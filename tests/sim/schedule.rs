@@ -486,10 +486,10 @@ impl Step {
         }
     }
 
-    /// Until when it keeps changes back, since the beginning of the run; `None` if it does not.
-    pub fn frozen_until_ms(&self) -> Option<u64> {
+    /// How long it goes on also when everything is healed; `None` if it does not.
+    pub fn goes_on_for_ms(&self) -> Option<u64> {
         match self {
-            Self::Extra(extra) => extra.frozen_until_ms(),
+            Self::Extra(extra) => extra.goes_on_for_ms(),
             _ => None,
         }
     }

@@ -231,10 +231,12 @@ impl World {
 
     /// Waits until nothing moves, and looks on for a while.
     async fn rest(&mut self) {
-        // What a freeze keeps back goes out at its end, also if no endpoint is left that could wait for it.
+        // What a freeze keeps back goes out at its end, also if no endpoint is left that could wait for it; and people who want to hand
+        // names over try again for some time.
         let steps = self.schedule.steps.iter();
-        let frozen_until = steps.filter_map(|timed| timed.step.frozen_until_ms()).max();
-        self.wait_until(frozen_until.unwrap_or_default()).await;
+        let goes_on = steps.filter_map(|timed| Some(timed.at_ms + timed.step.goes_on_for_ms()?));
+        let goes_on_until = goes_on.max();
+        self.wait_until(goes_on_until.unwrap_or_default()).await;
         let until = tokio::time::Instant::now() + REST_WITHIN;
         let mut rested = false;
         // Changes of the zones by others are found when the zones are compared next.

@@ -246,10 +246,11 @@ impl Extra {
         format!("{self:?}")
     }
 
-    /// Until when it keeps changes back; `None` if it does not.
-    pub fn frozen_until_ms(&self) -> Option<u64> {
+    /// How long it goes on also when everything is healed; `None` if it does not.
+    pub fn goes_on_for_ms(&self) -> Option<u64> {
         match self {
             Self::Freezes(step) => step.lasts_ms(),
+            Self::Handovers(step) => step.lasts_ms(),
             _ => None,
         }
     }
